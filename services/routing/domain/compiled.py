@@ -1,0 +1,104 @@
+"""The compiled policy: who serves which model, bucket by bucket, in Envoy's terms but without Envoy's messages.
+
+It is what ExplainRoute answers from, what the last snapshot on disk keeps, and what the xDS resources are made of.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries
+
+BUCKETS = 10_000
+ATTEMPTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server as a set sees it: in, or out with the reason."""
+
+    server: str
+    address: str
+    port: int
+    weight: int
+    included: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSet:
+    """One cluster: the servers that may serve some version, and how one of them is chosen."""
+
+    name: str
+    load_balancing: LoadBalancing
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The n-th try of a call: which version is asked for, and on which server set."""
+
+    target: ModelVersion
+    servers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A version of a chain that no server serves, so no attempt is spent on it. The reason is for people."""
+
+    target: ModelVersion
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a call tries in order. `wanted` is the version asked for: an answer by another one is degraded.
+
+    Empty attempts: nothing serves any version of the chain, and the call is refused as UNAVAILABLE.
+    """
+
+    wanted: ModelVersion
+    composite: str
+    attempts: tuple[Attempt, ...]
+    absent: tuple[Absent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Buckets [start, end) of a model's layer. Outside every experiment `experiment` and `variant` are empty."""
+
+    start: int
+    end: int
+    experiment: str
+    variant: str
+    chain: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicy:
+    """One scope: the slices cover all buckets once, in order; `pinned` holds a chain for each deployed version."""
+
+    model: str
+    salt: str
+    slices: tuple[Slice, ...]
+    pinned: tuple[Chain, ...]
+    retries: Retries
+    timeout: float
+    exhausted_tenants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An input that could not be honoured, and what was done instead."""
+
+    model: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole policy. `composites` maps a chain's shape to the server set of each attempt."""
+
+    models: Mapping[str, ModelPolicy]
+    server_sets: Mapping[str, ServerSet]
+    composites: Mapping[str, tuple[str, ...]]
+    faults: tuple[Fault, ...] = ()

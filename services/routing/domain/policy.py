@@ -1,0 +1,116 @@
+"""What the compiler reads: everything that decides where an inference goes, as its owners published it.
+
+Every value is immutable and hashable, so that equal inputs are recognised and compile to equal policies.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LoadBalancing(StrEnum):
+    """How one server of a set is chosen."""
+
+    ROUND_ROBIN = "ROUND_ROBIN"
+    LEAST_REQUEST = "LEAST_REQUEST"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One Triton instance: its gRPC address (an IP or a DNS name) and its share among equals."""
+
+    id: str
+    address: str
+    port: int
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where a model version is READY, by server id. A version that is READY nowhere is deployed with no servers."""
+
+    model: str
+    version: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a model; fallbacks may name another model than the route's."""
+
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Attempts after the first, each within `per_try_timeout`, apart by a random back-off. Durations in seconds.
+
+    The defaults fail no call when one of two servers is killed: fewer retries do not outlast the ejection.
+    """
+
+    attempts: int = 5
+    per_try_timeout: float = 2.0
+    back_off_base: float = 0.005
+    back_off_max: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How calls to a model are served. `timeout` (seconds) bounds a call whose caller set no deadline; 0 means none."""
+
+    model: str
+    default_version: str
+    fallbacks: tuple[ModelVersion, ...] = ()
+    load_balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST
+    timeout: float = 0.0
+    retries: Retries = Retries()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Buckets [start, end) of a layer that one variant owns."""
+
+    start: int
+    end: int
+    variant: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """An experiment's share of a model's layer. Allocations of one model carry the same salt and disjoint ranges."""
+
+    experiment: str
+    model: str
+    salt: str
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unhealthy:
+    """A target that must get no traffic: a whole server, or (when named) one model version on it."""
+
+    server: str
+    reason: str
+    model: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """A budget that is spent and refuses: calls of this tenant (to this model, when named) are denied."""
+
+    tenant: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a policy is compiled from. The order of its tuples carries no meaning."""
+
+    servers: tuple[Server, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+    routes: tuple[Route, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    unhealthy: tuple[Unhealthy, ...] = ()
+    exhausted: tuple[Exhausted, ...] = ()
