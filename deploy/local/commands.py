@@ -1,0 +1,73 @@
+"""up, down, status, logs: what the command line calls. Nothing here prints, except that `logs` writes lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TextIO
+
+from deploy.local import parts
+from deploy.local.places import Places, default_home
+from deploy.local.ports import Ports
+from deploy.local.record import PartRecord
+from deploy.local.stack import Stack
+
+FOLLOW_EVERY_SECONDS = 0.2
+NEVER_STARTED = PartRecord(problem="not running")
+
+
+def the_stack() -> Stack:
+    """The stack of this checkout, as the environment sets it. Raises BadPort, UnusableDirectory."""
+    return Stack(Places.of(default_home()), Ports.from_environment(os.environ))
+
+
+def up() -> bool:
+    """Start the stack and wait until all of it is ready; False when it was up already.
+
+    Raises PortInUse, BadPort, UnusableDirectory, NoSharedPython, StackFailed.
+    """
+    return the_stack().start()
+
+
+def down() -> bool:
+    """Stop it, services first; False when nothing ran."""
+    return the_stack().stop()
+
+
+def status() -> dict[str, PartRecord]:
+    """Every part by name, in the order of starting."""
+    known = the_stack().record()
+    return {name: (known.parts.get(name, NEVER_STARTED) if known else NEVER_STARTED) for name in parts.ALL}
+
+
+def logs(part: str, *, follow: bool = False, lines: int = 100, out: TextIO | None = None) -> None:
+    """Write the last lines of a part's log (or `supervisor`'s); with `follow`, what is added until interrupted.
+
+    Raises UnknownPart.
+    """
+    if part not in (*parts.ALL, "supervisor"):
+        raise parts.UnknownPart(f"no such part: {part}. Parts: {', '.join(parts.ALL)}, supervisor")
+    out = out or sys.stdout
+    log = the_stack().places.log(part)
+    log.touch()
+    with log.open(errors="replace") as file:
+        out.writelines(deque(file, maxlen=lines))
+        out.flush()
+        while follow:
+            fresh = file.read()
+            if fresh:
+                out.write(fresh)
+                out.flush()
+            elif _replaced(log, file):
+                return logs(part, follow=True, lines=lines, out=out)
+            else:
+                time.sleep(FOLLOW_EVERY_SECONDS)
+    return None
+
+
+def _replaced(log: Path, file: TextIO) -> bool:
+    """Whether the next start rotated the log away under us."""
+    return log.exists() and log.stat().st_ino != os.fstat(file.fileno()).st_ino

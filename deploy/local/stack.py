@@ -1,0 +1,260 @@
+"""A stack as one object: start it, stop it, and do to its parts what chaos would."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local import parts, record, redis, triton
+from deploy.local.places import CHECKOUT, Places
+from deploy.local.ports import Ports
+from deploy.local.postgres import Postgres
+from deploy.local.processes import Identity, kill_all, wait_until
+from deploy.local.record import Record
+
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+KEPT_LOG_BYTES = 8 * 1024 * 1024
+LOG_TAIL_LINES = 15
+# three deaths in a row are no accident
+TOO_MANY_RESTARTS = 3
+
+
+class StackFailed(Exception):
+    """The stack did not come up; the message says which part, why, and the end of its log."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Some or all parts in one home directory, kept by a supervisor process of their own."""
+
+    places: Places
+    ports: Ports
+    names: tuple[str, ...] = parts.ALL
+    durable: bool = True
+
+    def start(self, *, parent: int | None = None, within: float = START_SECONDS) -> bool:
+        """Start what does not run and wait until every part is ready; False when all of it ran already.
+
+        With `parent`, the stack ends by itself once that process is gone.
+        Raises PortInUse, UnknownPart, StackFailed.
+        """
+        with self._alone():
+            known = record.read(self.places)
+            if known is not None and known.alive() and known.stopping:
+                wait_until(lambda: not known.alive(), STOP_SECONDS)
+            if known is not None and known.alive():
+                self._wait_until_ready(known.alive, within)
+                return False
+            self.clean()
+            built = parts.build(self.places, self.ports, self.names, durable=self.durable)
+            self.ports.require_free([(part.name, port) for part in built for port in part.ports])
+            supervisor = self._launch(parent)
+            try:
+                self._wait_until_ready(lambda: supervisor.poll() is None, within)
+            except BaseException:
+                self._end_all(within=STOP_SECONDS)
+                raise
+            finally:
+                supervisor.returncode = 0  # it outlives this process: nobody here waits for it
+            return True
+
+    def stop(self, within: float = STOP_SECONDS) -> bool:
+        """Stop every part, services first; False when nothing ran. What outlives `within` seconds is killed."""
+        with self._alone():
+            return self._end_all(within)
+
+    def clean(self) -> None:
+        """Kill what is left of a run whose supervisor is gone or hangs: by pid and start time, nothing else."""
+        left = record.read(self.places)
+        if left is not None:
+            kill_all(left.supervisor.family())
+            kill_all(i for part in left.parts.values() if part.process for i in part.process.family())
+        record.remove(self.places)
+        shutil.rmtree(self.places.home / "held", ignore_errors=True)
+
+    def remove(self) -> None:
+        """Forget a stopped stack's short directory; its home is the caller's."""
+        shutil.rmtree(self.places.run, ignore_errors=True)
+
+    def record(self) -> Record | None:
+        """What the supervisor last wrote; None when nothing runs here."""
+        known = record.read(self.places)
+        return known if known is not None and known.alive() else None
+
+    def pid(self, part: str) -> int:
+        """Raises LookupError while the part does not run."""
+        return self._process(part).pid
+
+    def ready(self, part: str) -> bool:
+        known = self.record()
+        return known is not None and known.parts[part].ready
+
+    def restarts(self, part: str) -> int:
+        known = self.record()
+        return 0 if known is None else known.parts[part].restarts
+
+    def kill(self, part: str) -> None:
+        """kill -9; the supervisor brings it back."""
+        self.send(part, signal.SIGKILL)
+
+    def suspend(self, part: str) -> None:
+        """SIGSTOP the whole part, children too, until `resume`."""
+        self._send_family(part, signal.SIGSTOP)
+
+    def resume(self, part: str) -> None:
+        self._send_family(part, signal.SIGCONT)
+
+    def send(self, part: str, number: signal.Signals) -> None:
+        """Raises LookupError when the part does not run."""
+        if not self._process(part).send(number):
+            raise LookupError(f"{part} has just ended")
+
+    def restart(self, part: str, within: float = START_SECONDS) -> None:
+        """End it cleanly and wait until it is ready again."""
+        before = self._process(part)
+        self._end(part)
+        self.wait_ready(part, within, unless=before)
+
+    @contextlib.contextmanager
+    def held_down(self, part: str) -> Generator[None]:
+        """Within the block the part is down, cleanly ended; afterwards it comes back by itself."""
+        self.hold(part)
+        try:
+            yield
+        finally:
+            self.release(part)
+
+    def hold(self, part: str, *, kill: bool = False) -> None:
+        """End the part (`kill`: with -9) and keep it down until `release`. Returns once it is gone."""
+        record.hold(self.places, part)
+        with contextlib.suppress(LookupError):
+            self._end(part, signal.SIGKILL if kill else None)
+
+    def release(self, part: str) -> None:
+        """Let a held part start again; does not wait for it."""
+        record.release(self.places, part)
+
+    def wait_ready(self, part: str, within: float = START_SECONDS, *, unless: Identity | None = None) -> None:
+        """Until the part is ready, as another process than `unless`. Raises StackFailed after `within` seconds."""
+
+        def there() -> bool:
+            known = self.record()
+            return known is not None and known.parts[part].ready and known.parts[part].process != unless
+
+        if not wait_until(there, within):
+            raise StackFailed(self.failure(f"{part} was not ready within {within:.0f} s"))
+
+    @property
+    def postgres_dsn(self) -> str:
+        return Postgres.of(self.places).dsn()
+
+    @property
+    def redis_url(self) -> str:
+        return redis.url(self.ports)
+
+    def address(self, port: str) -> str:
+        """`127.0.0.1:port` of a name in `ports.DEFAULTS`."""
+        return f"127.0.0.1:{self.ports[port]}"
+
+    def repository(self, server: str) -> Path:
+        """The model repository directory of Triton `a` or `b`."""
+        return triton.repository(self.places, server)
+
+    def failure(self, headline: str) -> str:
+        """The headline, each part that is not ready with its problem, and the end of its log."""
+        known = record.read(self.places)
+        lines = [headline]
+        for name, part in (known.parts if known else {}).items():
+            if not part.ready:
+                lines += [f"  {name}: {part.problem}", *_tail(self.places.log(name))]
+        return "\n".join(lines if len(lines) > 1 else [headline, *_tail(self.places.log("supervisor"))])
+
+    def _end_all(self, within: float) -> bool:
+        known = record.read(self.places)
+        if known is not None and known.alive():
+            known.supervisor.send(signal.SIGTERM)
+            known.supervisor.send(signal.SIGCONT)
+            wait_until(lambda: not known.alive(), within)
+        self.clean()
+        return known is not None
+
+    def _launch(self, parent: int | None) -> subprocess.Popen[bytes]:
+        for name in (*self.names, "supervisor"):
+            _rotate(self.places.log(name))
+        what = {"home": str(self.places.home), "parts": self.names, "durable": self.durable, "parent": parent}
+        with self.places.log("supervisor").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "deploy.local.supervise", json.dumps(what)],
+                cwd=CHECKOUT,
+                env={**os.environ, **self.ports.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_until_ready(self, alive: Callable[[], bool], within: float) -> None:
+        def settled() -> bool:
+            known = record.read(self.places)
+            ready = known is not None and known.alive() and known.ready
+            return ready or not alive() or (known is not None and self._failing(known) is not None)
+
+        done = wait_until(settled, within)
+        known = record.read(self.places)
+        if known is not None and known.alive() and known.ready:
+            return
+        failing = None if known is None else self._failing(known)
+        why = f"{failing} keeps dying" if failing else f"not ready within {within:.0f} s" if not done else "it died"
+        raise StackFailed(self.failure(f"the stack did not start: {why}"))
+
+    @staticmethod
+    def _failing(known: Record) -> str | None:
+        return next((n for n, p in known.parts.items() if not p.ready and p.restarts >= TOO_MANY_RESTARTS), None)
+
+    def _process(self, part: str) -> Identity:
+        known = self.record()
+        process = None if known is None else known.parts[part].process
+        if process is None:
+            raise LookupError(f"{part} does not run")
+        return process
+
+    def _send_family(self, part: str, number: signal.Signals) -> None:
+        for identity in self._process(part).family():
+            identity.send(number)
+
+    def _end(self, part: str, number: signal.Signals | None = None) -> None:
+        process = self._process(part)
+        built = parts.build(self.places, self.ports, [part])[0]
+        process.send(number or built.stop_signal)
+        process.send(signal.SIGCONT)
+        wait_until(lambda: not process.alive(), built.grace)
+        kill_all(process.family())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Generator[None]:
+        with (self.places.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _rotate(log: Path) -> None:
+    if log.exists() and log.stat().st_size > KEPT_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _tail(log: Path) -> list[str]:
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 8192))
+        return [f"    {line}" for line in file.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]]

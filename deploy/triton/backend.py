@@ -1,0 +1,87 @@
+"""Triton's Python backend, put together from the wheel for the Python that will run the models.
+
+The wheel ships one stub for each version of Python apart from the backend; Triton looks for it inside the
+backend's folder. The stub needs the interpreter's shared library, which some distributions package apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+# asked of the interpreter that the stub embeds, which need not be the one that runs this
+_DESCRIBE = """
+import ctypes, json, pathlib, sys, sysconfig
+get = sysconfig.get_config_var
+version = "{}.{}".format(*sys.version_info)
+name = f"libpython{version}.so.1.0"
+folders = [get("LIBDIR") or "", f"{get('LIBDIR')}/{get('MULTIARCH')}", f"{sys.base_prefix}/lib"]
+found = next((f for f in folders if f and (pathlib.Path(f) / name).exists()), None)
+if found is None:
+    try:
+        ctypes.CDLL(name)
+        found = ""
+    except OSError:
+        pass
+print(json.dumps({"version": version, "library": name, "folder": found}))
+"""
+
+
+class NoSharedPython(Exception):
+    """The interpreter has no shared libpython, so the stub cannot run."""
+
+
+def program(environment: Path) -> Path:
+    """The server's binary in a virtual environment that has nvidia-pytriton."""
+    return _site(environment) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+
+def assemble(environment: Path, backends: Path) -> None:
+    """Make `backends` a complete backend directory; does nothing where it already is. Raises NoSharedPython."""
+    python = _describe(environment)
+    shipped = _site(environment) / "pytriton" / "tritonserver"
+    stub = shipped / "python_backend_stubs" / python["version"] / "triton_python_backend_stub"
+    made = backends / "python" / stub.name
+    if made.exists() and made.stat().st_size == stub.stat().st_size:
+        return
+    shutil.rmtree(backends, ignore_errors=True)
+    shutil.copytree(shipped / "backends" / "python", made.parent)
+    # last, and whole at once: its presence says that the rest is there
+    partial = made.with_suffix(".new")
+    shutil.copy(stub, partial)
+    partial.chmod(0o755)
+    partial.rename(made)
+
+
+def environment(environment: Path) -> dict[str, str]:
+    """What tritonserver must find in its environment. Raises NoSharedPython.
+
+    The stub finds its packages through PATH: without the environment's `bin` first, models die with
+    "No module named numpy". The wheel's bundled CUDA runtime is needed on a CPU too.
+    """
+    libraries = [str(_site(environment) / "nvidia_pytriton.libs"), _describe(environment)["folder"]]
+    path = [str(environment / "bin"), os.environ.get("PATH", os.defpath)]
+    return {"PATH": ":".join(path), "LD_LIBRARY_PATH": ":".join(folder for folder in libraries if folder)}
+
+
+def _site(environment: Path) -> Path:
+    found = sorted(environment.glob("lib/python3.*/site-packages"))
+    if not found:
+        raise FileNotFoundError(f"{environment} is no virtual environment: run `make setup`")
+    return found[0]
+
+
+def _describe(environment: Path) -> dict[str, str]:
+    command = [str(environment / "bin" / "python"), "-c", _DESCRIBE]
+    answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    if answer["folder"] is None:
+        raise NoSharedPython(
+            f"Triton's Python backend needs {answer['library']}, which this Python does not have."
+            f" Install it (Debian, Ubuntu: apt install libpython{answer['version']};"
+            f" Fedora: dnf install python{answer['version']}-libs;"
+            " pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install …) and run this again."
+        )
+    return answer
