@@ -1,0 +1,105 @@
+"""What every call passes on its way into a service: identity, time taken, and errors turned into statuses."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from opentelemetry import trace
+
+from libs import identity
+from libs.errors import PenstockError
+from libs.statuses import DOMAIN, status_of
+from libs.telemetry import RPC_SECONDS
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class ServiceInterceptor(grpc.aio.ServerInterceptor):
+    """One interceptor for all four shapes of call, so that none can be forgotten."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        # grpc.aio answers None for a method that nobody serves, whatever its annotation says
+        handler = cast(Handler | None, await continuation(handler_call_details))
+        if handler is None:
+            return cast(Handler, None)
+        method = handler_call_details.method
+        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        metadata = {key: str(value) for key, value in handler_call_details.invocation_metadata or ()}
+        if handler.response_streaming:
+            behavior: Any = _streaming(cast(Any, inner), method, metadata)
+        else:
+            behavior = _unary(cast(Any, inner), method, metadata)
+        make: Any = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        return make(behavior, handler.request_deserializer, handler.response_serializer)
+
+
+def _unary(inner: Callable[[Any, Context], Awaitable[Any]], method: str, metadata: dict[str, str]) -> Any:
+    async def call(request: Any, context: Context) -> Any:
+        identity.enter(metadata)
+        started = time.perf_counter()
+        try:
+            return await inner(request, context)
+        except Exception as error:  # noqa: BLE001  every failure must leave as a status, never as its own text
+            await _abort(error, context, method)
+        finally:
+            _observe(method, context, started)
+
+    return call
+
+
+def _streaming(inner: Callable[[Any, Context], AsyncIterator[Any]], method: str, metadata: dict[str, str]) -> Any:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        identity.enter(metadata)
+        started = time.perf_counter()
+        try:
+            async for answer in inner(request, context):
+                yield answer
+        except Exception as error:  # noqa: BLE001  as in _unary
+            await _abort(error, context, method)
+        finally:
+            _observe(method, context, started)
+
+    return call
+
+
+async def _abort(error: Exception, context: Context, method: str) -> None:
+    if isinstance(error, PenstockError):
+        await context.abort_with_status(cast(Any, rpc_status.to_status(status_of(error))))
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
+    log.exception("%s failed, trace %s", method, trace_id, exc_info=error)
+    internal = _internal(trace_id)
+    await context.abort_with_status(cast(Any, rpc_status.to_status(internal)))
+
+
+def _internal(trace_id: str) -> Status:
+    detail = Packed()
+    detail.Pack(ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"trace_id": trace_id}))
+    message = f"internal error; trace {trace_id}"
+    return Status(code=grpc.StatusCode.INTERNAL.value[0], message=message, details=[detail])
+
+
+def _observe(method: str, context: Context, started: float) -> None:
+    _, service, name = method.split("/", 2)
+    code = context.code() or grpc.StatusCode.OK
+    label = code.name if isinstance(code, grpc.StatusCode) else str(code)
+    RPC_SECONDS.labels(service, name, label).observe(time.perf_counter() - started)

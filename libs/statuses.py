@@ -1,0 +1,80 @@
+"""Errors on the wire: ours to a gRPC status with details, and back."""
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from libs import errors
+
+DOMAIN = "penstock"
+
+CODES: Mapping[type[errors.PenstockError], grpc.StatusCode] = {
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Precondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Conflict: grpc.StatusCode.ABORTED,
+    errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def code_of(error: errors.PenstockError) -> grpc.StatusCode:
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
+def status_of(error: errors.PenstockError) -> Status:
+    """The status with ErrorInfo, BadRequest for Invalid, RetryInfo where waiting helps."""
+    details = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    status = Status(code=code_of(error).value[0], message=error.message, details=[_packed(d) for d in details])
+    if isinstance(error, errors.Invalid):
+        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
+        status.details.append(_packed(BadRequest(field_violations=violations)))
+    if error.retry_after_seconds is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
+        status.details.append(_packed(RetryInfo(retry_delay=delay)))
+    return status
+
+
+def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """The ErrorInfo's reason of a failed call; empty when the status did not come from a Penstock service."""
+    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]  # an AioRpcError has all it reads
+    for detail in status.details if status else ():
+        info = ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return info.reason
+    return ""
+
+
+def from_sibling(error: grpc.aio.AioRpcError, service: str) -> errors.PenstockError:
+    """What a failed call to another service means to our caller: its own error again, or that it cannot be reached."""
+    message = error.details() or error.code().name
+    kinds = {code: kind for kind, code in CODES.items()}
+    reason = reason_of(error)
+    if reason and error.code() in kinds:
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            return errors.Invalid(_violations(error) or [errors.Violation("", message)], reason=reason)
+        return kinds[error.code()](reason, message)
+    return errors.Unavailable("SERVICE_UNAVAILABLE", f"{service} did not answer: {message}", service=service)
+
+
+def _violations(error: grpc.aio.AioRpcError) -> list[errors.Violation]:
+    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]  # as in reason_of
+    found: list[errors.Violation] = []
+    for detail in status.details if status else ():
+        bad = BadRequest()
+        if detail.Unpack(bad):
+            found += [errors.Violation(v.field, v.description) for v in bad.field_violations]
+    return found

@@ -1,0 +1,43 @@
+"""Several processes behind one port, for services that keep no state: Python answers with one core a process.
+
+Each worker is the same command again with PENSTOCK_WORKER=i; the kernel spreads connections (SO_REUSEPORT).
+Worker i exposes its metrics on the metrics port + 100 * i. Never for the process that holds ADS streams.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+WORKER = "PENSTOCK_WORKER"
+
+
+def run_workers(count: int, module: str, work: Callable[[int], None]) -> None:
+    """Call `work(0)` in this process when count is 1; otherwise supervise `count` processes until SIGTERM."""
+    if WORKER in os.environ or count <= 1:
+        work(int(os.environ.get(WORKER, "0")))
+        return
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    workers = {index: _start(module, index) for index in range(count)}
+    while not stopping:
+        for index, worker in workers.items():
+            if worker.poll() is not None:
+                workers[index] = _start(module, index)
+        time.sleep(0.2)
+    for worker in workers.values():
+        worker.terminate()
+    for worker in workers.values():
+        worker.wait()
+
+
+def _start(module: str, index: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", module], env={**os.environ, WORKER: str(index)})  # noqa: S603  our own module
