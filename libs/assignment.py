@@ -31,8 +31,8 @@ class Range:
 def ranges(weights: Sequence[tuple[str, str, int]], *, first: int = 0, coverage: int = BUCKETS) -> tuple[Range, ...]:
     """Ranges of (variant, version, weight in buckets), in order, from bucket `first`.
 
-    Variant i owns [first + cum_i, first + cum_i + floor(weight_i * coverage / 10000)), where cum_i is the sum of the *full*
-    weights before it: raising coverage only adds units. Ranges that would be empty are left out.
+    Variant i owns [first + cum_i, first + cum_i + floor(weight_i * coverage / 10000)), where cum_i is the sum of the
+    *full* weights before it: raising coverage only adds units. Ranges that would be empty are left out.
     """
     found: list[Range] = []
     start = first

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
+from opentelemetry.instrumentation.grpc import aio_client_interceptors  # pyright: ignore[reportUnknownVariableType]
 
 from libs.identity import caller
 
@@ -39,14 +39,14 @@ def _prepared(details: grpc.aio.ClientCallDetails, deadline: float | None) -> gr
     )
 
 
-class UnaryPreparation(grpc.aio.UnaryUnaryClientInterceptor[Any, Any]):
+class UnaryPreparation(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
         return await continuation(_prepared(client_call_details, DEFAULT_DEADLINE_SECONDS), request)
 
 
-class StreamPreparation(grpc.aio.UnaryStreamClientInterceptor[Any, Any]):
+class StreamPreparation(grpc.aio.UnaryStreamClientInterceptor):
     """A watch lives as long as its reader: keepalive ends it, not a deadline."""
 
     async def intercept_unary_stream(

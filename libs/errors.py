@@ -13,7 +13,7 @@
 libs.interceptors turns them into a gRPC status with google.rpc.ErrorInfo.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,10 +56,10 @@ class Violation:
 
 
 class Invalid(PenstockError):
-    def __init__(self, violations: Iterable[Violation], reason: str = "INVALID_REQUEST", **metadata: str) -> None:
+    def __init__(self, violations: Iterable[Violation], *, reason: str = "INVALID_REQUEST") -> None:
         self.violations = tuple(violations)
         message = "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in self.violations)
-        super().__init__(reason, message, **metadata)
+        super().__init__(reason, message)
 
 
 class Faults:
@@ -87,7 +87,7 @@ class Faults:
 
 
 @contextmanager
-def collecting() -> Iterator[Faults]:
+def collecting() -> Generator[Faults]:
     """`with collecting() as faults: faults.require(…)` raises Invalid at the end of the block if anything was added."""
     faults = Faults()
     yield faults

@@ -34,13 +34,17 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             status=serving if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+    async def Check(  # noqa: N802  protobuf's name
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return self._status()
 
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Any
+    async def Watch(  # noqa: N802  protobuf's name
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: Any,  # noqa: ARG002  gRPC gives it
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         if request.service not in self._services:
             yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)

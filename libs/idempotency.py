@@ -37,7 +37,8 @@ async def once(
         method = type(request).__name__
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
         claimed = await connection.fetchval(
-            "INSERT INTO mutation (request_id, method, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true",
+            "INSERT INTO mutation (request_id, method, digest) VALUES ($1, $2, $3)"
+            " ON CONFLICT DO NOTHING RETURNING true",
             request.request_id,
             method,
             digest,

@@ -28,13 +28,12 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        # grpc.aio answers None for a method that nobody serves, whatever its annotation says
-        handler = cast(Handler | None, await continuation(handler_call_details))
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
         if handler is None:
-            return cast(Handler, None)
+            return None
         method = handler_call_details.method
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         metadata = {key: str(value) for key, value in handler_call_details.invocation_metadata or ()}
@@ -86,7 +85,7 @@ async def _abort(error: Exception, context: Context, method: str) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
-    log.exception("%s failed, trace %s", method, trace_id, exc_info=error)
+    log.error("%s failed, trace %s", method, trace_id, exc_info=error)
     internal = _internal(trace_id)
     await context.abort_with_status(cast(Any, rpc_status.to_status(internal)))
 
@@ -100,6 +99,7 @@ def _internal(trace_id: str) -> Status:
 
 def _observe(method: str, context: Context, started: float) -> None:
     _, service, name = method.split("/", 2)
-    code = context.code() or grpc.StatusCode.OK
+    # Without a status set, context.code() is None or 0, whatever its annotation says
+    code = cast(grpc.StatusCode | int | None, context.code()) or grpc.StatusCode.OK
     label = code.name if isinstance(code, grpc.StatusCode) else str(code)
     RPC_SECONDS.labels(service, name, label).observe(time.perf_counter() - started)

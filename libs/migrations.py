@@ -17,7 +17,8 @@ class Connection(Protocol):
 
 # `mutation` remembers answers for libs.idempotency, hence belongs to every schema
 OWN_TABLES = """
-CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, checksum text NOT NULL, time timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS migration (
+    name text PRIMARY KEY, checksum text NOT NULL, time timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS mutation (
     request_id text PRIMARY KEY, method text NOT NULL, digest bytea NOT NULL, answer bytea,
     create_time timestamptz NOT NULL DEFAULT now());
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS mutation (
 
 async def migrate(connection: Connection, schema: str, folder: Path) -> list[str]:
     """Bring the schema up to date in one transaction; returns the names that were applied now."""
-    files = {path.name: path.read_text() for path in sorted(folder.glob("*.sql"))}
+    files = {path.name: path.read_text() for path in sorted(folder.glob("*.sql"))}  # noqa: ASYNC240  a few files, once, at start
     checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"penstock:{schema}")

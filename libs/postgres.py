@@ -6,7 +6,7 @@ transaction's connection, so several store calls commit or fail together without
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -113,7 +113,7 @@ class Database:
             connection.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """The ambient transaction's connection, or one of the pool for this block."""
         ambient = self._ambient.get()
         if ambient is not None:
@@ -126,7 +126,7 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncGenerator[Connection]:
         """Everything in this block, in whatever store, commits together. Inside another, a savepoint."""
         async with self.connection() as connection:
             with _errors():
@@ -139,7 +139,7 @@ class Database:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors() -> Generator[None]:
     try:
         yield
     except (

@@ -1,6 +1,6 @@
 """Redis: one client for a process; its errors become ours."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import redis.asyncio
@@ -19,7 +19,7 @@ def open_redis(url: str) -> redis.asyncio.Redis:
 
 
 @contextmanager
-def redis_errors() -> Iterator[None]:
+def redis_errors() -> Generator[None]:
     """Wrap every use: a driver's error never leaves the store."""
     try:
         yield

@@ -11,7 +11,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.instrumentation.grpc import aio_server_interceptor  # pyright: ignore[reportUnknownVariableType]
 
 from libs import telemetry
 from libs.channels import MESSAGE_BYTES
@@ -96,7 +96,7 @@ async def _run(name: str, address: Address, build: Callable[[], Awaitable[App]])
         await server.stop(address.grace_seconds)
         for task in (*background, stopping):
             task.cancel()
-        await asyncio.gather(checks, *background, stopping, return_exceptions=True)
+        await asyncio.wait([checks, stopping, *background])
         for close in app.close:
             await close()
         log.info("%s has stopped", name)

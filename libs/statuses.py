@@ -1,6 +1,8 @@
 """Errors on the wire: ours to a gRPC status with details, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any as Anything
+from typing import cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -50,12 +52,17 @@ def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> Any:
 
 def reason_of(error: grpc.RpcError) -> str:
     """The ErrorInfo's reason of a failed call; empty when the status did not come from a Penstock service."""
-    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]  # an AioRpcError has all it reads
-    for detail in status.details if status else ():
+    for detail in _details(error):
         info = ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             return info.reason
     return ""
+
+
+def _details(error: grpc.RpcError) -> Iterable[Any]:
+    # an AioRpcError has all that from_call reads, though it is no grpc.Call
+    status = cast(Status | None, rpc_status.from_call(cast(Anything, error)))
+    return status.details if status else ()
 
 
 def from_sibling(error: grpc.aio.AioRpcError, service: str) -> errors.PenstockError:
@@ -71,9 +78,8 @@ def from_sibling(error: grpc.aio.AioRpcError, service: str) -> errors.PenstockEr
 
 
 def _violations(error: grpc.aio.AioRpcError) -> list[errors.Violation]:
-    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]  # as in reason_of
     found: list[errors.Violation] = []
-    for detail in status.details if status else ():
+    for detail in _details(error):
         bad = BadRequest()
         if detail.Unpack(bad):
             found += [errors.Violation(v.field, v.description) for v in bad.field_violations]

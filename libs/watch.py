@@ -1,13 +1,13 @@
 """Watches: a whole snapshot with a revision, then a new one at each change.
 
-A revision is a hash of the content, so replicas that hold the same truth name it alike and a reader may resume at any of them.
+A revision is a hash of the content, so replicas that hold the same truth name it alike and a reader may resume at any.
 A slow reader skips revisions; nothing is ever queued for it.
 """
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -71,7 +71,7 @@ class Publisher(Generic[Item]):
         return True
 
     async def watch(self, last_revision: str) -> AsyncIterator[Snapshot[Item] | None]:
-        """Yields None once if `last_revision` is current, then every newer snapshot. Waits for the first publication."""
+        """Yields None once if `last_revision` is current, then every newer snapshot. Waits for the first one."""
         if self._current is not None and self._current.revision == last_revision:
             yield None
         seen = last_revision
@@ -105,7 +105,7 @@ async def follow(
     *,
     reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> AsyncIterator[Snapshot[Item]]:
-    """Every complete snapshot of another service's watch, for ever: a broken stream is opened anew at the last revision."""
+    """Every complete snapshot of another service's watch, for ever; a broken stream is resumed at the last revision."""
     revision = ""
     reachable = True
     while True:
@@ -126,7 +126,7 @@ async def follow(
 
 async def _complete(
     stream: AsyncIterable[AnyPart], items_of: Callable[[AnyPart], Iterable[Item]]
-) -> AsyncIterator[Snapshot[Item]]:
+) -> AsyncGenerator[Snapshot[Item]]:
     pending: list[Item] = []
     async for part in stream:
         if part.unchanged:
