@@ -20,7 +20,7 @@ from libs.migrations import migrate
 
 log = logging.getLogger(__name__)
 
-Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 RETRY_SECONDS = 0.5
 COMMAND_TIMEOUT_SECONDS = 10.0
 

@@ -1,6 +1,7 @@
 """Logs as JSON lines, metrics for Prometheus, traces by OpenTelemetry.
 
-Traces leave the process only where OTEL_EXPORTER_OTLP_ENDPOINT says so; trace ids are in the logs in any case.
+Traces leave the process only where OTEL_EXPORTER_ZIPKIN_ENDPOINT says so (every collector reads Zipkin's JSON);
+trace ids are in the logs in any case.
 Every metric and span is listed in docs/metrics.md.
 """
 
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.zipkin.json import ZipkinExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -53,8 +54,8 @@ def set_up(service: str, metrics_port: int) -> None:
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=os.environ.get("PENSTOCK_LOG_LEVEL", "INFO"), handlers=[handler], force=True)
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    if os.environ.get("OTEL_EXPORTER_ZIPKIN_ENDPOINT"):
+        provider.add_span_processor(BatchSpanProcessor(ZipkinExporter()))
     trace.set_tracer_provider(provider)
     if metrics_port:
         start_http_server(metrics_port, addr="127.0.0.1")

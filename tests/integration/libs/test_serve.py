@@ -1,0 +1,107 @@
+"""A real server with every interceptor: statuses, health, masking, reflection; and a watcher that never reads."""
+
+import asyncio
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from libs import identity
+from libs.channels import open_channel
+from libs.errors import NotFound
+from libs.health import HealthServicer
+from libs.interceptors import ServiceInterceptor
+from libs.statuses import from_sibling, reason_of
+from penstock.routing.v1 import routing_service_pb2 as pb
+from penstock.routing.v1 import routing_service_pb2_grpc as rpc
+from penstock.routing.v1.route_pb2 import Route
+
+
+class Servicer(rpc.RoutingServiceServicer):
+    async def GetRoute(self, request, context):
+        if request.model == "missing":
+            raise NotFound("ROUTE_NOT_FOUND", "no route for 'missing'", model="missing")
+        if request.model == "bug":
+            raise RuntimeError("SELECT secret FROM table")
+        if request.model == "abort":
+            await context.abort(grpc.StatusCode.DATA_LOSS, "on purpose")
+        return pb.GetRouteResponse(route=Route(model=identity.caller().tenant))
+
+
+@pytest.fixture
+async def server():
+    health = HealthServicer(["penstock.routing.v1.RoutingService"])
+    server = grpc.aio.server(interceptors=[ServiceInterceptor()])
+    rpc.add_RoutingServiceServicer_to_server(Servicer(), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{port}")
+    yield health, channel
+    await channel.close()
+    await server.stop(0)
+
+
+async def failure(channel, model):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await rpc.RoutingServiceStub(channel).GetRoute(pb.GetRouteRequest(model=model))
+    return raised.value
+
+
+async def test_our_errors_carry_their_reason(server):
+    error = await failure(server[1], "missing")
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert reason_of(error) == "ROUTE_NOT_FOUND"
+    info = ErrorInfo()
+    assert rpc_status.from_call(error).details[0].Unpack(info)
+    assert info.metadata == {"model": "missing"}
+    again = from_sibling(error, "routing")
+    assert isinstance(again, NotFound)
+    assert again.message == "no route for 'missing'"
+
+
+async def test_a_fault_of_ours_keeps_its_text_to_itself(server):
+    error = await failure(server[1], "bug")
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in error.details()
+    assert reason_of(error) == "INTERNAL"
+
+
+async def test_an_abort_passes(server):
+    error = await failure(server[1], "abort")
+    assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "on purpose")
+
+
+async def test_a_method_that_is_not_served_is_unimplemented(server):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await rpc.RoutingServiceStub(server[1]).ListRoutes(pb.ListRoutesRequest())
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_caller_is_who_the_trusted_headers_say(server):
+    stub = rpc.RoutingServiceStub(server[1])
+    answer = await stub.GetRoute(pb.GetRouteRequest(model="m"), metadata=[("x-penstock-tenant", "acme")])
+    assert answer.route.model == "acme"
+    assert (await stub.GetRoute(pb.GetRouteRequest(model="m"))).route.model == "local"
+
+
+async def test_a_watcher_that_never_reads_stalls_nobody(server):
+    health, channel = server
+    stub = health_pb2_grpc.HealthStub(channel)
+    stalled = stub.Watch(health_pb2.HealthCheckRequest())
+    reader = stub.Watch(health_pb2.HealthCheckRequest())
+    assert (await reader.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    for serving in (True, False, True):
+        health.set_serving(serving)
+    assert (await asyncio.wait_for(reader.read(), 5)).status == health_pb2.HealthCheckResponse.SERVING
+    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    stalled.cancel()
+    reader.cancel()
+
+
+async def test_the_health_of_a_service_that_is_not_here_is_not_found(server):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await health_pb2_grpc.HealthStub(server[1]).Check(health_pb2.HealthCheckRequest(service="nobody"))
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
