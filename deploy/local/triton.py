@@ -49,6 +49,8 @@ def part(places: Places, ports: Ports, server: str) -> Part:
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={segments}",
             "--model-control-mode=explicit",
+            # else one model that could not be loaded makes the whole server "not ready"
+            "--strict-readiness=false",
             "--disable-auto-complete-config",
             "--grpc-address=127.0.0.1",
             "--http-address=127.0.0.1",

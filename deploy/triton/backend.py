@@ -12,6 +12,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+ONNX_MODEL = Path(__file__).parent / "onnx_model" / "model.py"
+
 # asked of the interpreter that the stub embeds, which need not be the one that runs this
 _DESCRIBE = """
 import ctypes, json, pathlib, sys, sysconfig
@@ -40,20 +42,21 @@ def program(environment: Path) -> Path:
 
 
 def assemble(environment: Path, backends: Path) -> None:
-    """Make `backends` a complete backend directory; does nothing where it already is. Raises NoSharedPython."""
+    """Make `backends` a complete backend directory: `python`, and `onnxruntime` on top of it.
+
+    Leaves alone what is there already. Raises NoSharedPython.
+    """
     python = _describe(environment)
     shipped = _site(environment) / "pytriton" / "tritonserver"
     stub = shipped / "python_backend_stubs" / python["version"] / "triton_python_backend_stub"
     made = backends / "python" / stub.name
-    if made.exists() and made.stat().st_size == stub.stat().st_size:
-        return
-    shutil.rmtree(backends, ignore_errors=True)
-    shutil.copytree(shipped / "backends" / "python", made.parent)
-    # last, and whole at once: its presence says that the rest is there
-    partial = made.with_suffix(".new")
-    shutil.copy(stub, partial)
-    partial.chmod(0o755)
-    partial.rename(made)
+    if not (made.exists() and made.stat().st_size == stub.stat().st_size):
+        shutil.rmtree(backends, ignore_errors=True)
+        shutil.copytree(shipped / "backends" / "python", made.parent)
+        # last, and whole at once: its presence says that the rest is there
+        _place(stub, made, mode=0o755)
+    (backends / "onnxruntime").mkdir(exist_ok=True)
+    _place(ONNX_MODEL, backends / "onnxruntime" / ONNX_MODEL.name, mode=0o644)
 
 
 def environment(environment: Path) -> dict[str, str]:
@@ -65,6 +68,13 @@ def environment(environment: Path) -> dict[str, str]:
     libraries = [str(_site(environment) / "nvidia_pytriton.libs"), _describe(environment)["folder"]]
     path = [str(environment / "bin"), os.environ.get("PATH", os.defpath)]
     return {"PATH": ":".join(path), "LD_LIBRARY_PATH": ":".join(folder for folder in libraries if folder)}
+
+
+def _place(source: Path, target: Path, mode: int) -> None:
+    partial = target.with_suffix(".new")
+    shutil.copyfile(source, partial)
+    partial.chmod(mode)
+    partial.rename(target)
 
 
 def _site(environment: Path) -> Path:
