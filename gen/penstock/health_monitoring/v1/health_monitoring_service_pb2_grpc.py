@@ -76,14 +76,16 @@ class HealthMonitoringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTransitions(self, request, context):
-        """Lists changes of state, newest first.
+        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchHealth(self, request, context):
-        """Sends the health of every target, then again at each change of state, coalesced. A snapshot may span several messages.
+        """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
+        coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+        nobody out. A snapshot may span several messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

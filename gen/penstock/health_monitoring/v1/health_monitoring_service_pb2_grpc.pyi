@@ -38,9 +38,12 @@ class HealthMonitoringServiceStub:
     ExplainHealth: _grpc.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ExplainHealthRequest, _health_monitoring_service_pb2.ExplainHealthResponse]
     """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND."""
     ListTransitions: _grpc.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTransitionsRequest, _health_monitoring_service_pb2.ListTransitionsResponse]
-    """Lists changes of state, newest first."""
+    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
     WatchHealth: _grpc.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]
-    """Sends the health of every target, then again at each change of state, coalesced. A snapshot may span several messages."""
+    """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
+    coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+    nobody out. A snapshot may span several messages.
+    """
 
 @_typing.type_check_only
 class HealthMonitoringServiceAsyncStub(HealthMonitoringServiceStub):
@@ -52,9 +55,12 @@ class HealthMonitoringServiceAsyncStub(HealthMonitoringServiceStub):
     ExplainHealth: _aio.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ExplainHealthRequest, _health_monitoring_service_pb2.ExplainHealthResponse]  # type: ignore[assignment]
     """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND."""
     ListTransitions: _aio.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTransitionsRequest, _health_monitoring_service_pb2.ListTransitionsResponse]  # type: ignore[assignment]
-    """Lists changes of state, newest first."""
+    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
     WatchHealth: _aio.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]  # type: ignore[assignment]
-    """Sends the health of every target, then again at each change of state, coalesced. A snapshot may span several messages."""
+    """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
+    coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+    nobody out. A snapshot may span several messages.
+    """
 
 class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
     """HealthMonitoringService owns what is believed of every target."""
@@ -81,7 +87,7 @@ class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _health_monitoring_service_pb2.ListTransitionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_health_monitoring_service_pb2.ListTransitionsResponse, _abc.Awaitable[_health_monitoring_service_pb2.ListTransitionsResponse]]:
-        """Lists changes of state, newest first."""
+        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
 
     @_abc_1.abstractmethod
     def WatchHealth(
@@ -89,6 +95,9 @@ class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _health_monitoring_service_pb2.WatchHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_health_monitoring_service_pb2.WatchHealthResponse], _abc.AsyncIterator[_health_monitoring_service_pb2.WatchHealthResponse]]:
-        """Sends the health of every target, then again at each change of state, coalesced. A snapshot may span several messages."""
+        """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
+        coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+        nobody out. A snapshot may span several messages.
+        """
 
 def add_HealthMonitoringServiceServicer_to_server(servicer: HealthMonitoringServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

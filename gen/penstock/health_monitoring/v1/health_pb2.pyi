@@ -30,9 +30,9 @@ class _HealthStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HealthSta
     HEALTH_STATE_HEALTHY: _HealthState.ValueType  # 1
     """Probes pass and calls succeed."""
     HEALTH_STATE_UNHEALTHY: _HealthState.ValueType  # 2
-    """Probes fail, or calls fail while probes pass: traffic is to go elsewhere."""
+    """Probes are refused or answered with a failure, or calls fail while probes pass."""
     HEALTH_STATE_UNKNOWN: _HealthState.ValueType  # 3
-    """Probes were not answered in time, or none was made yet."""
+    """Probes are not answered in time, or there is no evidence yet."""
 
 class HealthState(_HealthState, metaclass=_HealthStateEnumTypeWrapper):
     """HealthState is what is believed of a target."""
@@ -42,9 +42,9 @@ HEALTH_STATE_UNSPECIFIED: HealthState.ValueType  # 0
 HEALTH_STATE_HEALTHY: HealthState.ValueType  # 1
 """Probes pass and calls succeed."""
 HEALTH_STATE_UNHEALTHY: HealthState.ValueType  # 2
-"""Probes fail, or calls fail while probes pass: traffic is to go elsewhere."""
+"""Probes are refused or answered with a failure, or calls fail while probes pass."""
 HEALTH_STATE_UNKNOWN: HealthState.ValueType  # 3
-"""Probes were not answered in time, or none was made yet."""
+"""Probes are not answered in time, or there is no evidence yet."""
 Global___HealthState: _TypeAlias = HealthState  # noqa: Y015
 
 class _TargetKind:
@@ -89,6 +89,7 @@ class TargetHealth(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RECEIVES_TRAFFIC_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """Identity, unique over all kinds: `server/a`, `model/flight-delay/2@a`, `service/routing`."""
     kind: Global___TargetKind.ValueType
@@ -103,6 +104,12 @@ class TargetHealth(_message.Message):
     """The model; only for MODEL_VERSION."""
     version: _builtins.str
     """The version; only for MODEL_VERSION."""
+    receives_traffic: _builtins.bool
+    """Whether traffic may go there: what readers act on. True while HEALTHY, and while UNKNOWN for want of evidence
+    (a target that was just added, a monitor that just started with nothing remembered). False while UNHEALTHY or
+    not answering, except where only calls fail and no other server does better for the same model version:
+    then moving traffic would help nobody.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """When the state was entered."""
@@ -118,10 +125,11 @@ class TargetHealth(_message.Message):
         server: _builtins.str = ...,
         model: _builtins.str = ...,
         version: _builtins.str = ...,
+        receives_traffic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "reason", b"reason", "server", b"server", "since", b"since", "state", b"state", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "reason", b"reason", "receives_traffic", b"receives_traffic", "server", b"server", "since", b"since", "state", b"state", "target", b"target", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
