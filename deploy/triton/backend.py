@@ -36,18 +36,18 @@ class NoSharedPython(Exception):
     """The interpreter has no shared libpython, so the stub cannot run."""
 
 
-def program(environment: Path) -> Path:
+def program(venv: Path) -> Path:
     """The server's binary in a virtual environment that has nvidia-pytriton."""
-    return _site(environment) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    return _site(venv) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
 
 
-def assemble(environment: Path, backends: Path) -> None:
+def assemble(venv: Path, backends: Path) -> None:
     """Make `backends` a complete backend directory: `python`, and `onnxruntime` on top of it.
 
     Leaves alone what is there already. Raises NoSharedPython.
     """
-    python = _describe(environment)
-    shipped = _site(environment) / "pytriton" / "tritonserver"
+    python = describe(_python(venv))
+    shipped = _site(venv) / "pytriton" / "tritonserver"
     stub = shipped / "python_backend_stubs" / python["version"] / "triton_python_backend_stub"
     made = backends / "python" / stub.name
     if not (made.exists() and made.stat().st_size == stub.stat().st_size):
@@ -59,14 +59,14 @@ def assemble(environment: Path, backends: Path) -> None:
     _place(ONNX_MODEL, backends / "onnxruntime" / ONNX_MODEL.name, mode=0o644)
 
 
-def environment(environment: Path) -> dict[str, str]:
+def environment(venv: Path) -> dict[str, str]:
     """What tritonserver must find in its environment. Raises NoSharedPython.
 
     The stub finds its packages through PATH: without the environment's `bin` first, models die with
     "No module named numpy". The wheel's bundled CUDA runtime is needed on a CPU too.
     """
-    libraries = [str(_site(environment) / "nvidia_pytriton.libs"), _describe(environment)["folder"]]
-    path = [str(environment / "bin"), os.environ.get("PATH", os.defpath)]
+    libraries = [str(_site(venv) / "nvidia_pytriton.libs"), describe(_python(venv))["folder"]]
+    path = [str(venv / "bin"), os.environ.get("PATH", os.defpath)]
     return {"PATH": ":".join(path), "LD_LIBRARY_PATH": ":".join(folder for folder in libraries if folder)}
 
 
@@ -77,15 +77,23 @@ def _place(source: Path, target: Path, mode: int) -> None:
     partial.rename(target)
 
 
-def _site(environment: Path) -> Path:
-    found = sorted(environment.glob("lib/python3.*/site-packages"))
+def _python(venv: Path) -> Path:
+    return venv / "bin" / "python"
+
+
+def _site(venv: Path) -> Path:
+    found = sorted(venv.glob("lib/python3.*/site-packages"))
     if not found:
-        raise FileNotFoundError(f"{environment} is no virtual environment: run `make setup`")
+        raise FileNotFoundError(f"{venv} is no virtual environment: run `make setup`")
     return found[0]
 
 
-def _describe(environment: Path) -> dict[str, str]:
-    command = [str(environment / "bin" / "python"), "-c", _DESCRIBE]
+def describe(interpreter: Path) -> dict[str, str]:
+    """Its `version` (3.11), its shared `library` and the `folder` of that, empty where the loader finds it by itself.
+
+    Raises NoSharedPython.
+    """
+    command = [str(interpreter), "-c", _DESCRIBE]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if answer["folder"] is None:
         raise NoSharedPython(
