@@ -1,0 +1,109 @@
+"""What the owners of deployments, allocations and health say, followed through the mesh listener for ever."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+
+from libs import watch
+from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
+from penstock.experimentation.v1.experiment_pb2 import Allocation as SaidAllocation
+from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceStub
+from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as health_monitoring
+from penstock.health_monitoring.v1.health_monitoring_service_pb2_grpc import HealthMonitoringServiceStub
+from penstock.health_monitoring.v1.health_pb2 import (
+    TARGET_KIND_MODEL_VERSION,
+    TARGET_KIND_SERVER,
+    TargetHealth,
+)
+from penstock.model_serving.v1 import deployment_service_pb2 as model_serving
+from penstock.model_serving.v1.deployment_pb2 import Deployment as SaidDeployment
+from penstock.model_serving.v1.deployment_pb2 import Placement
+from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from services.routing.domain.known import Fleet
+from services.routing.domain.policy import Allocation, Deployment, Range, Server, Unhealthy
+
+log = logging.getLogger(__name__)
+
+
+async def follow_fleet(mesh: grpc.aio.Channel) -> AsyncIterator[Fleet]:
+    """Servers and ready deployments, from model_serving."""
+    stub = DeploymentServiceStub(mesh)
+    async for said in watch.follow(
+        "model_serving",
+        lambda last: stub.WatchDeployments(model_serving.WatchDeploymentsRequest(last_revision=last)),
+        lambda part: part.deployments,
+    ):
+        yield fleet(said.items)
+
+
+async def follow_allocations(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Allocation, ...]]:
+    """Running experiments, from experimentation."""
+    stub = ExperimentationServiceStub(mesh)
+    async for said in watch.follow(
+        "experimentation",
+        lambda last: stub.WatchAllocations(experimentation.WatchAllocationsRequest(last_revision=last)),
+        lambda part: part.allocations,
+    ):
+        yield allocations(said.items)
+
+
+async def follow_unhealthy(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Unhealthy, ...]]:
+    """Targets that must get no traffic, from health_monitoring."""
+    stub = HealthMonitoringServiceStub(mesh)
+    async for said in watch.follow(
+        "health_monitoring",
+        lambda last: stub.WatchHealth(health_monitoring.WatchHealthRequest(last_revision=last)),
+        lambda part: part.targets,
+    ):
+        yield unhealthy(said.items)
+
+
+def fleet(said: Iterable[SaidDeployment]) -> Fleet:
+    """Only READY placements may get traffic; a version that is being taken off is no longer deployed."""
+    servers: dict[str, Server] = {}
+    deployments: list[Deployment] = []
+    for deployment in said:
+        for placement in deployment.placements:
+            server = _server(placement)
+            if server is not None:
+                servers[server.id] = server
+        if deployment.state != SaidDeployment.STATE_DELETING:
+            ready = {p.server for p in deployment.placements if p.state == Placement.STATE_READY}
+            deployments.append(Deployment(deployment.model, deployment.version, tuple(sorted(ready & servers.keys()))))
+    return Fleet(
+        tuple(sorted(servers.values(), key=lambda server: server.id)),
+        tuple(sorted(deployments, key=lambda deployment: (deployment.model, deployment.version))),
+    )
+
+
+def allocations(said: Iterable[SaidAllocation]) -> tuple[Allocation, ...]:
+    found = (
+        Allocation(
+            allocation.experiment,
+            allocation.model,
+            allocation.salt,
+            tuple(Range(owned.start, owned.end, owned.variant, owned.version) for owned in allocation.ranges),
+        )
+        for allocation in said
+    )
+    return tuple(sorted(found, key=lambda allocation: allocation.experiment))
+
+
+def unhealthy(said: Iterable[TargetHealth]) -> tuple[Unhealthy, ...]:
+    """Whether a target gets traffic is health_monitoring's own word, not a rule of ours on its states."""
+    kinds = (TARGET_KIND_SERVER, TARGET_KIND_MODEL_VERSION)
+    found = (
+        Unhealthy(health.server, health.reason, health.model, health.version)
+        for health in said
+        if health.kind in kinds and not health.receives_traffic
+    )
+    return tuple(sorted(found, key=lambda target: (target.server, target.model, target.version)))
+
+
+def _server(placement: Placement) -> Server | None:
+    host, _, port = placement.address.rpartition(":")
+    if not (placement.server and host and port.isdigit()):
+        log.error("server %r has no usable address: %r; it gets no traffic", placement.server, placement.address)
+        return None
+    return Server(placement.server, host.strip("[]"), int(port))

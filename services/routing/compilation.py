@@ -1,0 +1,133 @@
+"""One loop turns what is known into the policy in force: news, compile, publish, keep."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+from services.routing.domain.known import Ears, Known
+from services.routing.domain.policy import Inputs
+from services.routing.domain.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+COMPILE_SECONDS = Histogram(
+    "penstock_policy_compile_seconds",
+    "Time from the inputs to a policy's resources.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+COMPILE_FAILURES = Counter("penstock_policy_compile_failures", "Inputs that were not compiled: the last policy stays.")
+POLICY = Info("penstock_policy", "The revision that was compiled last.")
+FAULTS = Gauge("penstock_policy_faults", "Inputs of the newest policy that could not be honoured.")
+
+PATIENCE_SECONDS = 5.0
+NAMES_TOLD = 5
+
+
+class Keeper(Protocol):
+    def write(self, known: Known) -> None:
+        """Raises OSError."""
+        ...
+
+
+class Compilation:
+    """Compiles one at a time, off the event loop; what changes meanwhile is compiled together, next."""
+
+    def __init__(
+        self,
+        ears: Ears,
+        compile_snapshot: Callable[[Inputs], Snapshot],
+        publish: Callable[[Snapshot], None],
+        keeper: Keeper,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._ears = ears
+        self._compile = compile_snapshot
+        self._publish = publish
+        self._keeper = keeper
+        self._patience = patience_seconds
+        self._newest: Snapshot | None = None
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """What was published last; None before the first."""
+        return self._newest
+
+    async def run(self) -> None:
+        known = await self._first()
+        while True:
+            await self._renew(known)
+            known = await self._ears.news()
+
+    async def _first(self) -> Known:
+        """Never compile from nothing. What the first start ever lacks may come late, but is not waited for for ever."""
+        known = await self._ears.news()
+        while not known.sufficient:
+            log.info("no policy yet, waiting for: %s", ", ".join(known.missing))
+            known = await self._ears.news()
+        try:
+            async with asyncio.timeout(self._patience):
+                while known.missing:
+                    known = await self._ears.news()
+        except TimeoutError:
+            log.warning("compiling without %s: never heard, it is taken to be empty", " and ".join(known.missing))
+        return known
+
+    async def _renew(self, known: Known) -> None:
+        started = time.perf_counter()
+        try:
+            snapshot = await asyncio.to_thread(self._compile, known.inputs())
+        except Exception:  # a policy that cannot be compiled must not end the process that serves the last one
+            COMPILE_FAILURES.inc()
+            log.exception("the policy could not be compiled, the last one stays in force")
+            return
+        seconds = time.perf_counter() - started
+        COMPILE_SECONDS.observe(seconds)
+        self._tell(snapshot, seconds)
+        self._publish(snapshot)
+        self._newest = snapshot
+        POLICY.info({"revision": snapshot.revision})
+        FAULTS.set(len(snapshot.policy.faults))
+        try:
+            await asyncio.to_thread(self._keeper.write, known)
+        except OSError as error:
+            log.error("what is known was not kept, a restart would begin with older: %s", error)  # noqa: TRY400  the trace says no more
+
+    def _tell(self, snapshot: Snapshot, seconds: float) -> None:
+        before = self._newest
+        if before is None or before.revision != snapshot.revision:
+            changes = "; ".join(differences(before, snapshot)) or "nothing in it"
+            log.info("policy %s compiled in %.1f ms: %s", snapshot.revision, seconds * 1000, changes)
+        for fault in snapshot.policy.faults:
+            if before is None or fault not in before.policy.faults:
+                log.warning("model %s: %s", fault.model, fault.message)
+
+
+def differences(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
+    """`Cluster: 1 new (a), 2 changed (b, c)`, for each type in which anything differs."""
+    old_versions, new_versions = _versions(before), _versions(after)
+    for type_url in sorted({*old_versions, *new_versions}):
+        old, new = old_versions.get(type_url, {}), new_versions.get(type_url, {})
+        groups = {
+            "new": new.keys() - old.keys(),
+            "changed": {name for name in new.keys() & old.keys() if new[name] != old[name]},
+            "gone": old.keys() - new.keys(),
+        }
+        told = [f"{len(names)} {what} ({_some(names)})" for what, names in groups.items() if names]
+        if told:
+            yield f"{type_url.rpartition('.')[2]}: {', '.join(told)}"
+
+
+def _versions(snapshot: Snapshot | None) -> dict[str, dict[str, str]]:
+    if snapshot is None:
+        return {}
+    return {url: {name: r.version for name, r in named.items()} for url, named in snapshot.resources.items()}
+
+
+def _some(names: set[str]) -> str:
+    first = sorted(names)[:NAMES_TOLD]
+    return ", ".join(first) + (", …" if len(names) > NAMES_TOLD else "")

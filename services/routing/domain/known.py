@@ -1,0 +1,81 @@
+"""What the owners of the policy's inputs have said last, and that it stays in force while they are silent."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from services.routing.domain.policy import Allocation, Deployment, Inputs, Route, Server, Unhealthy
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Servers and what is ready on them."""
+
+    servers: tuple[Server, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last word of each owner; None until it has spoken for the first time ever, restarts included."""
+
+    routes: tuple[Route, ...] | None = None
+    fleet: Fleet | None = None
+    allocations: tuple[Allocation, ...] | None = None
+    unhealthy: tuple[Unhealthy, ...] | None = None
+
+    @property
+    def sufficient(self) -> bool:
+        """Without routes and servers there is nothing to compile, and an empty policy would be a wrong one."""
+        return self.routes is not None and self.fleet is not None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        said = {"routes": self.routes, "deployments": self.fleet, "allocations": self.allocations}
+        return tuple(name for name, word in (said | {"health": self.unhealthy}).items() if word is None)
+
+    def inputs(self) -> Inputs:
+        """With nobody known to be unhealthy and no experiment where their owners have never spoken."""
+        fleet = self.fleet or Fleet()
+        return Inputs(
+            servers=fleet.servers,
+            deployments=fleet.deployments,
+            routes=self.routes or (),
+            allocations=self.allocations or (),
+            unhealthy=self.unhealthy or (),
+        )
+
+
+class Ears:
+    """Where the followers put what they hear and the compilation waits for it. Belongs to one event loop."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    @property
+    def known(self) -> Known:
+        return self._known
+
+    def routes(self, said: tuple[Route, ...]) -> None:
+        self._hear(replace(self._known, routes=said))
+
+    def fleet(self, said: Fleet) -> None:
+        self._hear(replace(self._known, fleet=said))
+
+    def allocations(self, said: tuple[Allocation, ...]) -> None:
+        self._hear(replace(self._known, allocations=said))
+
+    def unhealthy(self, said: tuple[Unhealthy, ...]) -> None:
+        self._hear(replace(self._known, unhealthy=said))
+
+    async def news(self) -> Known:
+        """The newest, once it differs from what was returned last; however much happened meanwhile."""
+        await self._changed.wait()
+        self._changed.clear()
+        return self._known
+
+    def _hear(self, known: Known) -> None:
+        if known != self._known:
+            self._known = known
+            self._changed.set()

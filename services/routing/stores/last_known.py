@@ -1,0 +1,84 @@
+"""What was known last, in a file: a routing that restarts while everybody else is down goes on with the same policy."""
+
+import json
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from services.routing.domain.known import Fleet, Known
+from services.routing.domain.policy import (
+    Allocation,
+    Deployment,
+    LoadBalancing,
+    ModelVersion,
+    Range,
+    Retries,
+    Route,
+    Server,
+    Unhealthy,
+)
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+class LastKnownFile:
+    """`last_known.json` in the service's own folder. One process writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "last_known.json"
+
+    def read(self) -> Known:
+        """Nothing known when there is no file, or one that cannot be read: that is said, and is like a first start."""
+        try:
+            return _decode(json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            return Known()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("%s cannot be read, beginning with nothing: %r", self._path, error)  # noqa: TRY400  the trace says no more
+            return Known()
+
+    def write(self, known: Known) -> None:
+        """Replaces the file in one step. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("w") as file:
+            json.dump({"format": FORMAT, **asdict(known)}, file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+
+
+def _decode(content: Any) -> Known:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']} is not {FORMAT}")
+    fleet, allocations = content["fleet"], content["allocations"]
+    routes, unhealthy = content["routes"], content["unhealthy"]
+    return Known(
+        routes=None if routes is None else tuple(_route(route) for route in routes),
+        fleet=None if fleet is None else _fleet(fleet),
+        allocations=None if allocations is None else tuple(_allocation(allocation) for allocation in allocations),
+        unhealthy=None if unhealthy is None else tuple(Unhealthy(**target) for target in unhealthy),
+    )
+
+
+def _route(content: dict[str, Any]) -> Route:
+    fields = content | {
+        "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
+        "load_balancing": LoadBalancing(content["load_balancing"]),
+        "retries": Retries(**content["retries"]),
+    }
+    return Route(**cast(Any, fields))
+
+
+def _fleet(content: dict[str, Any]) -> Fleet:
+    deployments = (Deployment(d["model"], d["version"], tuple(d["servers"])) for d in content["deployments"])
+    return Fleet(tuple(Server(**server) for server in content["servers"]), tuple(deployments))
+
+
+def _allocation(content: dict[str, Any]) -> Allocation:
+    ranges = tuple(Range(**owned) for owned in content["ranges"])
+    return Allocation(content["experiment"], content["model"], content["salt"], ranges)
