@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor  # pyright: ignore[reportUnknownVariableType]
 
 from libs import telemetry
 from libs.channels import MESSAGE_BYTES
 from libs.health import HealthServicer
 from libs.interceptors import ServiceInterceptor
+from libs.reflection import add_reflection
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class App:
     """Full protobuf names, for reflection and health."""
     register: Callable[[grpc.aio.Server], None]
     """Adds every servicer."""
+    reflected: Sequence[str] = ()
+    """Names that reflection tells besides: served elsewhere, public through the same door."""
     background: Sequence[Coroutine[Any, Any, None]] = ()
     """Work that lasts as long as the service; if any ends in an error, the process ends."""
     components: Mapping[str, Callable[[], bool]] | None = None
@@ -76,7 +78,7 @@ async def _run(name: str, address: Address, build: Callable[[], Awaitable[App]])
     app.register(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection((*app.services, health_name, reflection.SERVICE_NAME), server)
+    add_reflection((*app.services, *app.reflected, health_name), server)
     server.add_insecure_port(address.listen)
     await server.start()
     log.info("%s listens on %s", name, address.listen)
