@@ -1,7 +1,8 @@
 """Real servers for the tests that ask for them; a test that asks for none starts none.
 
 Each set of servers lives as long as the session, on ports of its own, and ends even if pytest is killed.
-A server that does not start fails the tests that need it: nothing here skips.
+A server that does not start fails the tests that need it: nothing here skips. Home directories have a space in their
+name on purpose.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ def running(home: Path, names: tuple[str, ...]) -> Generator[Stack]:
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """PostgreSQL and Redis."""
-    with running(tmp_path_factory.mktemp("stores"), parts.STORES) as stack:
+    with running(tmp_path_factory.mktemp("the stores"), parts.STORES) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def tritons(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """Two bare Tritons: `tritons.address("triton_a_grpc")`, `tritons.repository("a")`, `tritons.kill("triton-a")`."""
-    with running(tmp_path_factory.mktemp("tritons"), ("triton-a", "triton-b")) as stack:
+    with running(tmp_path_factory.mktemp("the tritons"), ("triton-a", "triton-b")) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """The whole stack: what `penstock up` starts, beside it."""
-    with running(tmp_path_factory.mktemp("stack"), parts.ALL) as stack:
+    with running(tmp_path_factory.mktemp("the stack"), parts.ALL) as stack:
         yield stack
 
 

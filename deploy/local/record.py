@@ -20,6 +20,7 @@ class PartRecord:
         process: None while it does not run.
         ready: whether its last readiness probe succeeded.
         restarts: starts after the first.
+        failures: times that it ended since it was last ready.
         since: when it last became ready or ceased to be, Unix seconds.
         problem: why it is not ready; empty when it is.
         held: kept down on request.
@@ -29,6 +30,7 @@ class PartRecord:
     process: Identity | None = None
     ready: bool = False
     restarts: int = 0
+    failures: int = 0
     since: float = 0.0
     problem: str = "not started"
     held: bool = False

@@ -26,7 +26,8 @@ STOP_SECONDS = 60.0
 KEPT_LOG_BYTES = 8 * 1024 * 1024
 LOG_TAIL_LINES = 15
 # three deaths in a row are no accident
-TOO_MANY_RESTARTS = 3
+TOO_MANY_FAILURES = 3
+HOLD_SECONDS = 40.0
 
 
 class StackFailed(Exception):
@@ -135,10 +136,20 @@ class Stack:
             self.release(part)
 
     def hold(self, part: str, *, kill: bool = False) -> None:
-        """End the part (`kill`: with -9) and keep it down until `release`. Returns once it is gone."""
+        """End the part (`kill`: with -9) and keep it down until `release`. Returns once it is gone for good."""
         record.hold(self.places, part)
-        with contextlib.suppress(LookupError):
-            self._end(part, signal.SIGKILL if kill else None)
+
+        def down() -> bool:
+            known = self.record()
+            if known is not None and known.parts[part].held:
+                return True
+            # the supervisor may have been about to start it: ask again
+            with contextlib.suppress(LookupError):
+                self._end(part, signal.SIGKILL if kill else None)
+            return False
+
+        if not wait_until(down, HOLD_SECONDS):
+            raise StackFailed(self.failure(f"{part} did not stay down"))
 
     def release(self, part: str) -> None:
         """Let a held part start again; does not wait for it."""
@@ -219,7 +230,7 @@ class Stack:
 
     @staticmethod
     def _failing(known: Record) -> str | None:
-        return next((n for n, p in known.parts.items() if not p.ready and p.restarts >= TOO_MANY_RESTARTS), None)
+        return next((n for n, p in known.parts.items() if p.failures >= TOO_MANY_FAILURES), None)
 
     def _process(self, part: str) -> Identity:
         known = self.record()

@@ -19,7 +19,6 @@ from deploy.local import record
 from deploy.local.part import Part
 from deploy.local.places import CHECKOUT, Places
 from deploy.local.ports import Ports
-from deploy.local.probes import NotReady
 from deploy.local.processes import Identity, kill_all
 from deploy.local.record import PartRecord, Record
 
@@ -75,16 +74,19 @@ class Supervisor:
             try:
                 await asyncio.to_thread(part.prepare)
                 process = await self._spawn(part)
-            except (OSError, RuntimeError) as fault:
-                self._say(f"{part.name} cannot start: {fault}")
-                self._note(part, problem=str(fault))
+            except Exception as fault:  # noqa: BLE001  what keeps one part from starting must not end the others
+                self._failed(part, f"cannot start: {fault or type(fault).__name__}")
             else:
                 code = await self._attend(part, process)
-                self._say(f"{part.name} (pid {process.pid}) ended with {code}")
-                self._note(part, process=None, ready=False, problem=f"ended with {code}; see {part.name}.log")
+                self._failed(part, f"ended with {code}; see {part.name}.log")
             back_off = FIRST_BACK_OFF_SECONDS if time.monotonic() - began > SETTLED_SECONDS else back_off
             await asyncio.sleep(back_off)
             back_off = min(back_off * 2, LONGEST_BACK_OFF_SECONDS)
+
+    def _failed(self, part: Part, problem: str) -> None:
+        failures = self._record.parts[part.name].failures + 1
+        self._say(f"{part.name} {problem}")
+        self._note(part, process=None, ready=False, failures=failures, problem=problem)
 
     async def _wait_until_wanted(self, part: Part) -> None:
         while part.name in record.held(self._places):
@@ -130,13 +132,13 @@ class Supervisor:
         while True:
             try:
                 await part.ready()
-            except NotReady as fault:
+            except Exception as fault:  # noqa: BLE001  a probe that fails in a new way has not found a ready part
                 self._ready[part.name].clear()
-                self._note(part, ready=False, problem=str(fault))
+                self._note(part, ready=False, problem=str(fault) or type(fault).__name__)
                 await asyncio.sleep(PROBE_EVERY_SECONDS)
             else:
                 self._ready[part.name].set()
-                self._note(part, ready=True, problem="")
+                self._note(part, ready=True, failures=0, problem="")
                 await asyncio.sleep(WATCH_EVERY_SECONDS)
 
     async def _watch_parent(self, stop: asyncio.Event) -> None:
