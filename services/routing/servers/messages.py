@@ -1,0 +1,119 @@
+"""Routes and proxies between the wire and the domain."""
+
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from libs.errors import Faults
+from penstock.routing.v1 import proxy_pb2, route_pb2
+from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.proxies import Proxy
+from services.routing.domain.routes import (
+    DEFAULT_LOAD_BALANCING,
+    DEFAULT_PER_TRY_TIMEOUT,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    StoredRoute,
+)
+
+LOAD_BALANCING = {
+    route_pb2.LOAD_BALANCING_UNSPECIFIED: DEFAULT_LOAD_BALANCING,
+    route_pb2.LOAD_BALANCING_ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
+    route_pb2.LOAD_BALANCING_LEAST_REQUEST: LoadBalancing.LEAST_REQUEST,
+}
+CHANGEABLE = (
+    "default_version",
+    "fallback_versions",
+    "load_balancing",
+    "timeout",
+    "per_try_timeout",
+    "max_retries",
+)
+
+
+def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
+    """With the defaults in the place of what is not set; whether it is a good route is not asked here."""
+    known = faults.require(said.load_balancing in LOAD_BALANCING, "route.load_balancing", "is no known value")
+    timeout = _seconds(said.timeout) if said.HasField("timeout") else DEFAULT_TIMEOUT
+    default_per_try = min(DEFAULT_PER_TRY_TIMEOUT, timeout)
+    return Route(
+        model=said.model,
+        default_version=said.default_version,
+        fallbacks=tuple(ModelVersion(said.model, version) for version in said.fallback_versions),
+        load_balancing=LOAD_BALANCING[said.load_balancing] if known else DEFAULT_LOAD_BALANCING,
+        timeout=timeout,
+        retries=Retries(
+            attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
+            per_try_timeout=_seconds(said.per_try_timeout) if said.HasField("per_try_timeout") else default_per_try,
+        ),
+    )
+
+
+def merge_route(current: Route, said: route_pb2.Route, mask: FieldMask, faults: Faults) -> Route:
+    """`current` with the masked fields of `said`; an empty mask means every field that can be changed."""
+    for path in mask.paths:
+        faults.require(path in CHANGEABLE, "update_mask", f"{path!r} is none of {', '.join(CHANGEABLE)}")
+    wanted = set(mask.paths or CHANGEABLE)
+    chosen = route_pb2.Route()
+    chosen.CopyFrom(said)
+    merged = encode_route(current)
+    for field in CHANGEABLE:
+        (merged if field in wanted else chosen).ClearField(field)
+    chosen.model = current.model
+    merged.MergeFrom(chosen)
+    return decode_route(merged, faults)
+
+
+def encode_route(route: Route) -> route_pb2.Route:
+    balancing = {mine: wire for wire, mine in LOAD_BALANCING.items() if wire}
+    return route_pb2.Route(
+        model=route.model,
+        default_version=route.default_version,
+        fallback_versions=[target.version for target in route.fallbacks],
+        load_balancing=balancing[route.load_balancing],
+        timeout=_duration(route.timeout),
+        per_try_timeout=_duration(route.retries.per_try_timeout),
+        max_retries=route.retries.attempts,
+    )
+
+
+def encode_stored(stored: StoredRoute) -> route_pb2.Route:
+    encoded = encode_route(stored.route)
+    encoded.etag = stored.etag
+    encoded.create_time.CopyFrom(_timestamp(stored.create_time))
+    encoded.update_time.CopyFrom(_timestamp(stored.update_time))
+    return encoded
+
+
+def encode_proxy(proxy: Proxy) -> proxy_pb2.Proxy:
+    return proxy_pb2.Proxy(
+        id=proxy.id,
+        envoy_version=proxy.envoy_version,
+        connected=proxy.connected,
+        connect_time=_timestamp(proxy.connect_time),
+        sent_revision=proxy.sent_revision,
+        acknowledged_revision=proxy.acknowledged_revision,
+        acknowledge_time=_timestamp(proxy.acknowledge_time) if proxy.acknowledge_time else None,
+        rejections=[
+            proxy_pb2.Rejection(type_url=r.type_url, message=r.message, time=_timestamp(r.time))
+            for r in proxy.rejections
+        ],
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.ToNanoseconds() / 1e9
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

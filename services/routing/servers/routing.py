@@ -1,0 +1,81 @@
+"""RoutingService: routes, and what became of them in Envoy."""
+
+from typing import Any
+
+from libs.clock import Clock
+from libs.errors import collecting
+from libs.idempotency import once
+from libs.paging import page
+from libs.postgres import Database
+from penstock.routing.v1 import routing_service_pb2 as pb
+from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceServicer
+from services.routing.domain.policy import Route
+from services.routing.domain.proxies import Proxies
+from services.routing.domain.routes import RouteStore, check_model, check_route
+from services.routing.servers import messages
+
+
+class RoutingServicer(RoutingServiceServicer):
+    """Decodes, asks the store or the policy, encodes."""
+
+    def __init__(self, database: Database, routes: RouteStore, proxies: Proxies, clock: Clock) -> None:
+        self._database = database
+        self._routes = routes
+        self._proxies = proxies
+        self._clock = clock
+
+    async def CreateRoute(self, request: pb.CreateRouteRequest, context: Any) -> pb.CreateRouteResponse:
+        with collecting() as faults:
+            route = messages.decode_route(request.route, faults)
+            check_route(route, faults)
+
+        async def perform() -> pb.CreateRouteResponse:
+            stored = await self._routes.create(route, self._clock.now())
+            return pb.CreateRouteResponse(route=messages.encode_stored(stored))
+
+        return await once(self._database, request, pb.CreateRouteResponse, perform)
+
+    async def GetRoute(self, request: pb.GetRouteRequest, context: Any) -> pb.GetRouteResponse:
+        with collecting() as faults:
+            check_model(request.model, "model", faults)
+        return pb.GetRouteResponse(route=messages.encode_stored(await self._routes.get(request.model)))
+
+    async def ListRoutes(self, request: pb.ListRoutesRequest, context: Any) -> pb.ListRoutesResponse:
+        asked = page(request.page_size, request.page_token)
+        found = await self._routes.list("".join(asked.after), asked.lookahead)
+        kept, token = asked.split(found, lambda stored: (stored.route.model,))
+        return pb.ListRoutesResponse(routes=[messages.encode_stored(stored) for stored in kept], next_page_token=token)
+
+    async def UpdateRoute(self, request: pb.UpdateRouteRequest, context: Any) -> pb.UpdateRouteResponse:
+        with collecting() as faults:
+            check_model(request.route.model, "route.model", faults)
+
+        def change(current: Route) -> Route:
+            with collecting() as faults:
+                route = messages.merge_route(current, request.route, request.update_mask, faults)
+                check_route(route, faults)
+            return route
+
+        async def perform() -> pb.UpdateRouteResponse:
+            now = self._clock.now()
+            stored = await self._routes.change(request.route.model, request.route.etag, now, change)
+            return pb.UpdateRouteResponse(route=messages.encode_stored(stored))
+
+        return await once(self._database, request, pb.UpdateRouteResponse, perform)
+
+    async def DeleteRoute(self, request: pb.DeleteRouteRequest, context: Any) -> pb.DeleteRouteResponse:
+        with collecting() as faults:
+            check_model(request.model, "model", faults)
+
+        async def perform() -> pb.DeleteRouteResponse:
+            await self._routes.delete(request.model, request.etag)
+            return pb.DeleteRouteResponse()
+
+        return await once(self._database, request, pb.DeleteRouteResponse, perform)
+
+    async def ListProxies(self, request: pb.ListProxiesRequest, context: Any) -> pb.ListProxiesResponse:
+        asked = page(request.page_size, request.page_token)
+        after = "".join(asked.after)
+        found = [proxy for proxy in self._proxies.proxies() if proxy.id > after][: asked.lookahead]
+        kept, token = asked.split(found, lambda proxy: (proxy.id,))
+        return pb.ListProxiesResponse(proxies=[messages.encode_proxy(proxy) for proxy in kept], next_page_token=token)
