@@ -70,6 +70,7 @@ TRITON = Environment(CHECKOUT / ".venv-triton", CHECKOUT / "deploy" / "triton" /
 
 
 def main() -> int:
+    os.umask(0o022)  # root's PostgreSQL runs as another user, who must be able to read its programs
     checkout = os.open(CHECKOUT, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(checkout, fcntl.LOCK_EX)
     stale = [environment for environment in (PRODUCT, TRITON) if not environment.current()]

@@ -37,6 +37,7 @@ class Places:
             folder.mkdir(parents=True, exist_ok=True)
         run = _known_run(home) or _base() / f"{_slug(home)}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:8]}"
         run.mkdir(parents=True, exist_ok=True)
+        run.chmod(_mode())
         _point(home / "run", run)
         _point(run / "home", home)
         _point(run / "venv-triton", CHECKOUT / ".venv-triton")
@@ -90,22 +91,36 @@ def _known_run(home: Path) -> Path | None:
 
 def _base() -> Path:
     """The user's runtime directory, else a directory of the user's own in the temporary one."""
-    mine = f"penstock-{os.geteuid()}"
+    mine, root = f"penstock-{os.geteuid()}", os.geteuid() == 0
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     candidates = [Path(tempfile.gettempdir()) / mine, Path("/tmp") / mine]  # noqa: S108  made and checked below
     # root's runtime directory is closed to the user that Postgres must run as
-    if runtime and os.geteuid() != 0:
+    if runtime and not root:
         candidates.insert(0, Path(runtime) / "penstock")
     for folder in candidates:
         if len(str(folder)) > LONGEST_BASE or re.search(r"\s", str(folder)) or not os.access(folder.parent, os.W_OK):
             continue
-        folder.mkdir(mode=0o755, exist_ok=True)
+        if root and not open_to_all(folder.parent):
+            continue
+        folder.mkdir(mode=_mode(), exist_ok=True)
         status = folder.lstat()
         if folder.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise UnusableDirectory(f"{folder} exists and is not only yours: remove it, or set TMPDIR")
+        folder.chmod(_mode())
         return folder
     tried = ", ".join(str(c) for c in candidates)
     raise UnusableDirectory(f"no short writable directory without spaces for the running stack (tried {tried})")
+
+
+def open_to_all(folder: Path) -> bool:
+    """Whether a user who owns nothing here could walk to this folder."""
+    real = folder.resolve()
+    return all(step.stat().st_mode & 0o001 for step in (real, *real.parents))
+
+
+def _mode() -> int:
+    # the user that root's PostgreSQL runs as must get through
+    return 0o755 if os.geteuid() == 0 else 0o700
 
 
 def _point(link: Path, target: Path) -> None:

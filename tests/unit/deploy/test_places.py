@@ -53,12 +53,12 @@ def test_a_copied_checkout_gets_a_directory_of_its_own(deep: Path, tmp_path: Pat
 
 
 def test_a_directory_that_others_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_to_all = tmp_path / "t"
-    open_to_all.mkdir()
+    # root looks only at directories that everybody can walk to, which pytest's are not
+    monkeypatch.setattr(module, "open_to_all", lambda folder: True)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(module, "LONGEST_BASE", 400)
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(open_to_all))
-    theirs = open_to_all / f"penstock-{module.os.geteuid()}"
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    theirs = tmp_path / f"penstock-{module.os.geteuid()}"
     theirs.mkdir()
     theirs.chmod(0o777)
     with pytest.raises(UnusableDirectory, match="not only yours"):
