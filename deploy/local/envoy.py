@@ -49,7 +49,7 @@ def render(template: str, places: Places, ports: Ports) -> str:
     """Put this stack's ports and paths in the place of `${PENSTOCK_…}`. KeyError names a variable that is none."""
     values = {variable(name): str(ports[name]) for name in DEFAULTS}
     values["PENSTOCK_ACCESS_LOG"] = str(access_log(places))
-    values["PENSTOCK_STATE_DIR"] = str(places.data("envoy"))
+    values["PENSTOCK_ENVOY_DIR"] = str(places.short_checkout / "deploy" / "envoy")
     return string.Template(template).substitute(values)
 
 
