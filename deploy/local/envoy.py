@@ -35,6 +35,8 @@ def part(places: Places, ports: Ports) -> Part:
             "2",
             # hot restart shares memory by a number that two stacks on one machine would have to agree on
             "--disable-hot-restart",
+            "--file-flush-interval-msec",
+            "100",
             "--log-level",
             "warning",
         ),
