@@ -50,19 +50,19 @@ def logs(part: str, *, follow: bool = False, lines: int = 100, out: TextIO | Non
     """
     if part not in (*parts.ALL, "supervisor"):
         raise parts.UnknownPart(f"no such part: {part}. Parts: {', '.join(parts.ALL)}, supervisor")
-    out = out or sys.stdout
+    sink = out or sys.stdout
     log = the_stack().places.log(part)
     log.touch()
     with log.open(errors="replace") as file:
-        out.writelines(deque(file, maxlen=lines))
-        out.flush()
+        sink.writelines(deque(file, maxlen=lines))
+        sink.flush()
         while follow:
             fresh = file.read()
             if fresh:
-                out.write(fresh)
-                out.flush()
+                sink.write(fresh)
+                sink.flush()
             elif _replaced(log, file):
-                return logs(part, follow=True, lines=lines, out=out)
+                return logs(part, follow=True, lines=lines, out=sink)
             else:
                 time.sleep(FOLLOW_EVERY_SECONDS)
     return None

@@ -61,8 +61,10 @@ def environment(places: Places, ports: Ports, name: str) -> Mapping[str, str]:
         "PENSTOCK_STATE_DIR": str(places.data(name)),
         "PENSTOCK_ARTIFACTS_DIR": str(places.data("artifacts")),
         "PENSTOCK_TRITON_SERVERS": triton.seeds(ports),
+        "PENSTOCK_TRITON_REPOSITORIES": ",".join(f"{s}={triton.repository(places, s)}" for s in TRITONS),
         "PENSTOCK_ENVOY_ADMIN": f"127.0.0.1:{ports['envoy_admin']}",
         "PENSTOCK_ACCESS_LOG": str(envoy.access_log(places)),
+        "PENSTOCK_SERVICE_ADDRESSES": ",".join(f"{s}=127.0.0.1:{ports[s]}" for s in SERVICES),
         "PENSTOCK_PROBE_INTERVAL_SECONDS": "1",
     }
     if name in SERVICES:

@@ -40,7 +40,7 @@ class Places:
         run.chmod(_mode())
         _point(home / "run", run)
         _point(run / "home", home)
-        _point(run / "venv-triton", CHECKOUT / ".venv-triton")
+        _point(run / "checkout", CHECKOUT)
         return cls(home, run)
 
     @property
@@ -62,8 +62,13 @@ class Places:
         return folder
 
     @property
+    def short_checkout(self) -> Path:
+        """The checkout, by a path without spaces."""
+        return self.run / "checkout"
+
+    @property
     def triton_environment(self) -> Path:
-        return self.run / "venv-triton"
+        return self.short_checkout / ".venv-triton"
 
 
 def default_home() -> Path:

@@ -92,19 +92,18 @@ class Postgres:
         fresh = self.data.with_name(self.data.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
+        uid, gid = self.account or (None, None)
+        groups = [] if self.account else None
         if self.account:
             os.chown(fresh, *self.account)
         command = [str(self.programs / "initdb"), "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
         command += ["--locale=C.UTF-8", "--no-instructions"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **self._identity())
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd="/", user=uid, group=gid, extra_groups=groups
+        )
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
         fresh.rename(self.data)
-
-    def _identity(self) -> dict[str, object]:
-        if self.account is None:
-            return {}
-        return {"user": self.account[0], "group": self.account[1], "extra_groups": []}
 
     def _forget_dead_postmaster(self) -> None:
         """After a kill -9 or a reboot the recorded pid may belong to anybody, and PostgreSQL would refuse to start."""

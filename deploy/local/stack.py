@@ -104,6 +104,12 @@ class Stack:
         known = self.record()
         return 0 if known is None else known.parts[part].restarts
 
+    def alive(self, part: str) -> bool:
+        """Whether its process runs, ready or not."""
+        known = self.record()
+        process = None if known is None else known.parts[part].process
+        return process is not None and process.alive()
+
     def kill(self, part: str) -> None:
         """kill -9; the supervisor brings it back."""
         self.send(part, signal.SIGKILL)
