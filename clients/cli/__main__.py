@@ -1,0 +1,48 @@
+"""`penstock …`: assembles the commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clients.cli import deploy, experiment, explain, model, predict, route, spend, stack
+from clients.cli.failures import told
+from clients.cli.session import Session
+
+app = typer.Typer(
+    name="penstock",
+    help="A control plane for production inference: Python decides, Envoy carries, Triton computes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+stack.add_to(app)
+app.add_typer(model.app, name="model")
+app.add_typer(deploy.app, name="deploy")
+app.add_typer(route.app, name="route")
+app.command("predict")(predict.predict)
+app.add_typer(explain.app, name="explain")
+app.add_typer(spend.app, name="spend")
+app.add_typer(experiment.app, name="experiment")
+
+
+@app.callback()
+def connect(
+    context: typer.Context,
+    address: Annotated[str, typer.Option(envvar="PENSTOCK_ADDRESS", help="host:port of the ingress")] = "",
+    api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="credential; none on a local stack")] = "",
+) -> None:
+    # a test brings a session of its own
+    if context.obj is None:
+        context.obj = Session.at(address, api_key)
+    context.call_on_close(context.obj.close)
+
+
+def main() -> None:
+    with told():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""explain: why did this request go there, and why is this backend out?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clients.cli.pages import every
+from clients.cli.session import session
+from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as hm
+from penstock.health_monitoring.v1.health_pb2 import HealthState, Transition
+from penstock.routing.v1.explanation_pb2 import Reason
+from penstock.routing.v1.routing_service_pb2 import ExplainRouteRequest
+
+app = typer.Typer(help="One answer with its evidence.", no_args_is_help=True)
+SHOWN = 20
+
+
+@app.command()
+def route(
+    context: typer.Context,
+    model: str,
+    key: Annotated[str, typer.Option("--key", "-k", help="the caller's routing key")] = "",
+    version: Annotated[str, typer.Option(help="the version that the caller pins")] = "",
+) -> None:
+    """Where a call goes, by the policy that Envoy acknowledged."""
+    at = session(context)
+    asked = ExplainRouteRequest(model=model, unit=key, version=version)
+    found = at.penstock.routing.ExplainRoute(asked).explanation
+    said = [
+        ("policy", f"{found.policy_revision} at {found.proxy}"),
+        ("because", Reason.Name(found.reason).removeprefix("REASON_").lower()),
+    ]
+    if found.HasField("bucket"):
+        said.append(("bucket", f"{found.bucket} of 10000, salt {found.salt!r}"))
+    if found.experiment:
+        said.append(("experiment", f"{found.experiment}, variant {found.variant}"))
+    said.append(("attempts", " then ".join(found.chain)))
+    at.table(("", ""), said, "")
+    rows = [(e.server, e.address, "in" if e.included else f"out: {e.exclusion_reason}") for e in found.endpoints]
+    at.table(("server", "address", ""), rows, "No server has it.")
+    shares = [(s.version, s.experiment, s.variant, f"{s.buckets / 100:g} %") for s in found.shares]
+    at.table(("version", "experiment", "variant", "share"), shares, "")
+
+
+@app.command()
+def health(
+    context: typer.Context, target: Annotated[str, typer.Argument(help="`server/a`; without it, all targets")] = ""
+) -> None:
+    """What is believed of a server, a version on a server or a service, and why."""
+    at = session(context)
+    if not target:
+        found = every(at.penstock.health.ListTargets, hm.ListTargetsRequest(), "targets")
+        rows = [(t.target, _state(t.state), t.reason) for t in found]
+        at.table(("target", "state", "why"), rows, "No targets yet.")
+        return
+    why = at.penstock.health.ExplainHealth(hm.ExplainHealthRequest(target=target))
+    at.console.print(f"{target} is {_state(why.health.state)}: {why.health.reason}")
+    if why.HasField("probe"):
+        passed = "passed" if why.probe.passed else "failed"
+        at.console.print(f"last probe {passed}, {why.probe.consecutive} in a row: {why.probe.message}")
+    if why.HasField("calls"):
+        c = why.calls
+        p50, p99 = c.p50.ToMicroseconds() / 1000, c.p99.ToMicroseconds() / 1000
+        at.console.print(
+            f"calls in {c.window.seconds} s: {c.calls}, {c.errors} failed; p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        )
+    rows = [_transition(t) for t in why.transitions[:SHOWN]]
+    at.table(("time", "from", "to", "why"), rows, "It has not changed its state.")
+
+
+def _transition(t: Transition) -> tuple[str, str, str, str]:
+    return t.time.ToJsonString(), _state(getattr(t, "from")), _state(t.to), t.reason
+
+
+def _state(state: HealthState) -> str:
+    return HealthState.Name(state).removeprefix("HEALTH_STATE_")

@@ -1,0 +1,113 @@
+"""model: the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+
+from clients.cli.pages import every
+from clients.cli.session import Session, session
+from penstock.model_serving.v1 import model_registry_service_pb2 as pb
+from penstock.model_serving.v1.model_pb2 import Model, ModelVersion, Stage
+
+app = typer.Typer(help="Models and their immutable versions.", no_args_is_help=True)
+CHUNK_BYTES = 1024 * 1024
+UPLOAD_SECONDS = 300.0
+
+
+@app.command()
+def register(
+    context: typer.Context,
+    name: str,
+    file: Annotated[Path | None, typer.Argument(help="an ONNX file", exists=True, dir_okay=False)] = None,
+    version: Annotated[str, typer.Option(help="default: the next number")] = "",
+    feature_service: Annotated[str, typer.Option(help="its features are the columns of the input tensor")] = "",
+    label: Annotated[list[str], typer.Option(help="class names, in the order of the probabilities")] = [],  # noqa: B006
+    external: Annotated[bool, typer.Option(help="the servers have it in a repository of their own")] = False,
+    stage: Annotated[str, typer.Option(help="development, staging, production or archived")] = "development",
+) -> None:
+    """Register a version of a model, and the model with it if it is new."""
+    if (file is None) != external:
+        raise typer.BadParameter("name an ONNX file, or say --external")
+    at = session(context)
+    models = at.penstock.models
+    try:
+        models.CreateModel(pb.CreateModelRequest(model=Model(name=name)))
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+            raise
+    made = ModelVersion(
+        model=name,
+        version=version or _next(at, name),
+        stage=_stage(stage),
+        feature_service=feature_service,
+        class_labels=label,
+    )
+    if file is None:
+        made.external = True
+    else:
+        made.onnx_digest = models.UploadArtifact(_chunks(file), timeout=UPLOAD_SECONDS).digest
+    stored = models.CreateModelVersion(pb.CreateModelVersionRequest(model_version=made)).model_version
+    at.console.print(f"{name} version {stored.version} is registered: {_signature(stored)}")
+
+
+@app.command("list")
+def list_models(context: typer.Context) -> None:
+    """Every model."""
+    at = session(context)
+    found = every(at.penstock.models.ListModels, pb.ListModelsRequest(), "models")
+    rows = [(m.name, m.owner, m.description) for m in found]
+    at.table(("model", "owner", "description"), rows, "No models yet: `penstock model register NAME FILE` adds one.")
+
+
+@app.command()
+def show(context: typer.Context, name: str) -> None:
+    """A model's versions."""
+    at = session(context)
+    rows = [(v.version, _stage_name(v.stage), v.feature_service, _signature(v)) for v in _versions(at, name)]
+    at.table(("version", "stage", "feature service", "signature"), rows, f"{name} has no versions yet.")
+
+
+@app.command("stage")
+def set_stage(context: typer.Context, name: str, version: str, stage: str) -> None:
+    """Say how far a version has come."""
+    at = session(context)
+    wanted = ModelVersion(model=name, version=version, stage=_stage(stage))
+    request = pb.UpdateModelVersionRequest(model_version=wanted)
+    request.update_mask.paths.append("stage")
+    stored = at.penstock.models.UpdateModelVersion(request).model_version
+    at.console.print(f"{name} version {version} is in {_stage_name(stored.stage)}")
+
+
+def _versions(at: Session, name: str) -> list[ModelVersion]:
+    return list(every(at.penstock.models.ListModelVersions, pb.ListModelVersionsRequest(model=name), "model_versions"))
+
+
+def _next(at: Session, name: str) -> str:
+    return str(max((int(v.version) for v in _versions(at, name)), default=0) + 1)
+
+
+def _chunks(file: Path) -> Iterator[pb.UploadArtifactRequest]:
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            yield pb.UploadArtifactRequest(chunk=chunk)
+
+
+def _stage(name: str) -> Stage:
+    try:
+        return Stage.Value(f"STAGE_{name.upper()}")
+    except ValueError:
+        raise typer.BadParameter(f"no stage {name!r}: development, staging, production or archived") from None
+
+
+def _stage_name(stage: Stage) -> str:
+    return Stage.Name(stage).removeprefix("STAGE_").lower()
+
+
+def _signature(version: ModelVersion) -> str:
+    sides = (version.signature.inputs, version.signature.outputs)
+    return " -> ".join(", ".join(f"{t.name} {t.datatype}{list(t.shape)}" for t in side) for side in sides)

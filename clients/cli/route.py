@@ -1,0 +1,146 @@
+"""route: how calls to a model are served."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from clients.cli.pages import every
+from clients.cli.session import Session, session
+from penstock.routing.v1 import routing_service_pb2 as pb
+from penstock.routing.v1.route_pb2 import LoadBalancing, Route
+
+app = typer.Typer(help="How calls to a model are served.", no_args_is_help=True)
+
+Version = Annotated[str, typer.Option(help="the version that serves whoever is in no experiment")]
+Fallback = Annotated[list[str], typer.Option(help="tried in this order when the chosen version fails")]
+Balance = Annotated[str, typer.Option(help="round-robin or least-request")]
+Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
+PerTry = Annotated[float, typer.Option(help="seconds one attempt may take")]
+Retries = Annotated[int, typer.Option(help="attempts after the first; -1 leaves it")]
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    model: str,
+    version: Version,
+    fallback: Fallback = [],  # noqa: B006
+    balance: Balance = "",
+    timeout: Timeout = 0,
+    per_try_timeout: PerTry = 0,
+    retries: Retries = -1,
+) -> None:
+    """Make a model callable."""
+    at = session(context)
+    route, _ = _route(model, version, fallback, balance, timeout, per_try_timeout, retries)
+    _show(at, [at.penstock.routing.CreateRoute(pb.CreateRouteRequest(route=route)).route])
+
+
+@app.command()
+def update(
+    context: typer.Context,
+    model: str,
+    version: Version = "",
+    fallback: Fallback = [],  # noqa: B006
+    balance: Balance = "",
+    timeout: Timeout = 0,
+    per_try_timeout: PerTry = 0,
+    retries: Retries = -1,
+) -> None:
+    """Change what is named, leave the rest."""
+    at = session(context)
+    route, changed = _route(model, version, fallback, balance, timeout, per_try_timeout, retries)
+    if not changed:
+        raise typer.BadParameter("nothing to change: name at least one option")
+    request = pb.UpdateRouteRequest(route=route)
+    request.update_mask.paths.extend(changed)
+    _show(at, [at.penstock.routing.UpdateRoute(request).route])
+
+
+@app.command("list")
+def list_routes(context: typer.Context) -> None:
+    """Every route."""
+    at = session(context)
+    _show(at, list(every(at.penstock.routing.ListRoutes, pb.ListRoutesRequest(), "routes")))
+
+
+@app.command()
+def delete(context: typer.Context, model: str) -> None:
+    """Calls to the model then get NOT_FOUND."""
+    at = session(context)
+    at.penstock.routing.DeleteRoute(pb.DeleteRouteRequest(model=model))
+    at.console.print(f"the route of {model} is gone")
+
+
+@app.command()
+def export(context: typer.Context) -> None:
+    """The compiled policy as an Envoy configuration: `penstock route export | envoy --mode validate -c /dev/stdin`."""
+    typer.echo(session(context).penstock.routing.ExportPolicy(pb.ExportPolicyRequest()).yaml)
+
+
+@app.command()
+def proxies(context: typer.Context) -> None:
+    """Every Envoy: which policy it has, and what it refused."""
+    at = session(context)
+    found = every(at.penstock.routing.ListProxies, pb.ListProxiesRequest(), "proxies")
+    rows = [
+        (
+            p.id,
+            "yes" if p.connected else "no",
+            p.sent_revision,
+            p.acknowledged_revision,
+            "; ".join(f"{r.type_url.rpartition('.')[2]}: {r.message}" for r in p.rejections),
+        )
+        for p in found
+    ]
+    at.table(("proxy", "connected", "sent", "acknowledged", "refused"), rows, "No Envoy has connected yet.")
+
+
+def _route(
+    model: str, version: str, fallback: list[str], balance: str, timeout: float, per_try: float, retries: int
+) -> tuple[Route, list[str]]:
+    """The route and the fields that were named."""
+    route = Route(model=model, default_version=version, fallback_versions=fallback)
+    named = {"default_version": version, "fallback_versions": fallback, "load_balancing": balance}
+    if balance:
+        route.load_balancing = _balance(balance)
+    if timeout:
+        route.timeout.CopyFrom(_duration(timeout))
+    if per_try:
+        route.per_try_timeout.CopyFrom(_duration(per_try))
+    if retries >= 0:
+        route.max_retries = retries
+    fields = {**named, "timeout": timeout, "per_try_timeout": per_try, "max_retries": retries >= 0}
+    return route, [name for name, given in fields.items() if given]
+
+
+def _balance(name: str) -> LoadBalancing:
+    try:
+        return LoadBalancing.Value(f"LOAD_BALANCING_{name.upper().replace('-', '_')}")
+    except ValueError:
+        raise typer.BadParameter(f"no load balancing {name!r}: round-robin or least-request") from None
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1_000_000))
+    return duration
+
+
+def _show(at: Session, routes: list[Route]) -> None:
+    rows = [
+        (
+            r.model,
+            " then ".join([r.default_version, *r.fallback_versions]),
+            LoadBalancing.Name(r.load_balancing).removeprefix("LOAD_BALANCING_").lower().replace("_", "-"),
+            f"{r.timeout.ToMicroseconds() / 1e6:g} s",
+            f"{r.per_try_timeout.ToMicroseconds() / 1e6:g} s",
+            r.max_retries,
+        )
+        for r in routes
+    ]
+    columns = ("model", "versions", "balance", "timeout", "per try", "retries")
+    at.table(columns, rows, "No routes yet: `penstock route create MODEL --version V`.")

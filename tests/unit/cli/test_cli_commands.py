@@ -1,0 +1,194 @@
+"""Each command asks for what was meant and shows what came back."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
+from penstock.cost_tracking.v1.spend_pb2 import DIMENSION_TENANT, DIMENSION_VERSION, SpendRow
+from penstock.experimentation.v1 import experimentation_service_pb2 as exp
+from penstock.experimentation.v1.analysis_pb2 import Analysis, VariantAnalysis
+from penstock.experimentation.v1.experiment_pb2 import Experiment
+from penstock.feature_store.v1.value_pb2 import FEATURE_STATUS_TOO_OLD
+from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as hm
+from penstock.health_monitoring.v1.health_pb2 import HEALTH_STATE_UNKNOWN, TargetHealth
+from penstock.model_serving.v1 import deployment_service_pb2 as dep
+from penstock.model_serving.v1 import model_registry_service_pb2 as reg
+from penstock.model_serving.v1 import prediction_service_pb2 as pred
+from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement
+from penstock.model_serving.v1.model_pb2 import STAGE_STAGING, Model, ModelVersion, Signature, TensorSpec
+from penstock.routing.v1 import routing_service_pb2 as rt
+from penstock.routing.v1.explanation_pb2 import REASON_EXPERIMENT, Endpoint, Explanation
+from penstock.routing.v1.route_pb2 import LOAD_BALANCING_LEAST_REQUEST, Route
+
+
+def test_route_create_sends_what_was_named(penstock):
+    running = penstock(
+        "route", "create", "m", "--version", "2", "--fallback", "1", "--balance", "least-request", "--timeout", "2.5"
+    )
+    sent = running.answer("RoutingService", "CreateRoute", rt.CreateRouteResponse(route=Route(model="m")))
+    assert sent.route.default_version == "2"
+    assert list(sent.route.fallback_versions) == ["1"]
+    assert sent.route.load_balancing == LOAD_BALANCING_LEAST_REQUEST
+    assert sent.route.timeout.ToMilliseconds() == 2500
+    assert not sent.route.HasField("max_retries")
+    assert "m" in running.printed()
+
+
+def test_route_update_names_only_what_changes(penstock):
+    running = penstock("route", "update", "m", "--retries", "0")
+    sent = running.answer("RoutingService", "UpdateRoute", rt.UpdateRouteResponse(route=Route(model="m")))
+    assert list(sent.update_mask.paths) == ["max_retries"]
+    assert sent.route.HasField("max_retries")
+    running.printed()
+
+
+def test_a_list_is_shown_page_after_page(penstock):
+    running = penstock("route", "list")
+    first = rt.ListRoutesResponse(routes=[Route(model="one")], next_page_token="more")
+    assert running.answer("RoutingService", "ListRoutes", first).page_token == ""
+    last = rt.ListRoutesResponse(routes=[Route(model="two")])
+    assert running.answer("RoutingService", "ListRoutes", last).page_token == "more"
+    printed = running.printed()
+    assert "one" in printed
+    assert "two" in printed
+
+
+def test_an_empty_list_says_what_to_do(penstock):
+    running = penstock("model", "list")
+    running.answer("ModelRegistryService", "ListModels", reg.ListModelsResponse())
+    assert "penstock model register" in running.printed()
+
+
+def test_registering_an_external_version_takes_the_next_number(penstock):
+    running = penstock("model", "register", "m", "--external", "--stage", "staging")
+    running.answer("ModelRegistryService", "CreateModel", reg.CreateModelResponse(model=Model(name="m")))
+    there = [ModelVersion(model="m", version="9"), ModelVersion(model="m", version="10")]
+    running.answer("ModelRegistryService", "ListModelVersions", reg.ListModelVersionsResponse(model_versions=there))
+    tensor = TensorSpec(name="x", datatype="FP32", shape=[4])
+    stored = ModelVersion(model="m", version="11", signature=Signature(inputs=[tensor], outputs=[tensor]))
+    sent = running.answer(
+        "ModelRegistryService", "CreateModelVersion", reg.CreateModelVersionResponse(model_version=stored)
+    )
+    assert (sent.model_version.version, sent.model_version.external) == ("11", True)
+    assert sent.model_version.stage == STAGE_STAGING
+    assert "x FP32[4] -> x FP32[4]" in running.printed()
+
+
+def test_deploying_waits_until_every_server_is_ready(penstock):
+    running = penstock("deploy", "create", "m", "1")
+    pending = Deployment(model="m", version="1", state=Deployment.STATE_PENDING)
+    running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=pending))
+    ready = Deployment(
+        model="m",
+        version="1",
+        state=Deployment.STATE_READY,
+        placements=[Placement(server="a", state=Placement.STATE_READY)],
+    )
+    running.answer("DeploymentService", "GetDeployment", dep.GetDeploymentResponse(deployment=ready))
+    assert "a READY" in running.printed()
+
+
+def test_a_failed_deployment_shows_the_servers_words(penstock, capsys):
+    running = penstock("deploy", "create", "m", "1")
+    failed = Deployment(
+        model="m",
+        version="1",
+        state=Deployment.STATE_FAILED,
+        placements=[Placement(server="a", state=Placement.STATE_FAILED, message="no such operator")],
+    )
+    running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=failed))
+    running.answer("DeploymentService", "GetDeployment", dep.GetDeploymentResponse(deployment=failed))
+    assert running.failed() == 1
+    assert "penstock deploy list" in capsys.readouterr().err
+
+
+def test_predict_types_its_values_and_sends_the_routing_key(penstock):
+    running = penstock(
+        "predict", "m", "-e", "tailnum=N1", "-f", "n=5", "-f", "x=2.5", "-f", 's="5"', "-f", "t=2013-03-08T17:05:00Z"
+    )
+    answer = pred.PredictResponse(
+        label="late",
+        class_labels=["on time", "late"],
+        probabilities=[0.25, 0.75],
+        model="m",
+        version="2",
+        experiment="e",
+        variant="v",
+        degradations=[pred.DEGRADATION_PARTIAL_FEATURES],
+        features=[pred.ServedFeature(name="temp", status=FEATURE_STATUS_TOO_OLD, value=float("nan"))],
+        latency=Duration(nanos=4_200_000),
+    )
+    sent = running.answer("PredictionService", "Predict", answer)
+    assert sent.entities["tailnum"].string_value == "N1"
+    assert sent.features["n"].int64_value == 5
+    assert sent.features["x"].double_value == 2.5
+    assert sent.features["s"].string_value == "5"
+    assert sent.features["t"].timestamp_value.ToJsonString() == "2013-03-08T17:05:00Z"
+    printed = running.printed()
+    assert "late (on time 0.2500, late 0.7500) by m version 2 as v of e in 4.2 ms; partial-features" in printed
+    assert "too old" in printed
+
+
+def test_predict_sends_the_routing_key_as_metadata(penstock):
+    running = penstock("predict", "m", "--key", "N1")
+    metadata = running.metadata("PredictionService", "Predict", pred.PredictResponse(value=1.5, model="m", version="1"))
+    assert metadata["x-penstock-routing-key"] == "N1"
+    assert running.printed().startswith("1.5 by m version 1")
+
+
+def test_explain_route_shows_bucket_chain_and_who_is_out(penstock):
+    running = penstock("explain", "route", "m", "--key", "u")
+    explanation = Explanation(
+        policy_revision="r",
+        proxy="envoy",
+        reason=REASON_EXPERIMENT,
+        salt="s",
+        bucket=0,
+        experiment="e",
+        variant="v",
+        chain=["2", "1"],
+        endpoints=[Endpoint(server="b", address="h:1", exclusion_reason="unhealthy: no answer")],
+    )
+    sent = running.answer("RoutingService", "ExplainRoute", rt.ExplainRouteResponse(explanation=explanation))
+    assert sent.unit == "u"
+    printed = running.printed()
+    for said in ("0 of 10000", "2 then 1", "out: unhealthy: no answer", "e, variant v"):
+        assert said in printed
+
+
+def test_explain_health_lists_targets(penstock):
+    running = penstock("explain", "health")
+    target = TargetHealth(target="server/a", state=HEALTH_STATE_UNKNOWN, reason="no answer in 5 s")
+    running.answer("HealthMonitoringService", "ListTargets", hm.ListTargetsResponse(targets=[target]))
+    assert "server/a  UNKNOWN  no answer in 5 s" in running.printed()
+
+
+def test_spend_groups_as_asked_and_prints_dollars(penstock):
+    running = penstock("spend", "--by", "tenant", "--by", "version")
+    row = SpendRow(group=["local", "1"], requests=3, compute_us=1500, nanodollars=6_000)
+    sent = running.answer("CostTrackingService", "GetSpend", cost.GetSpendResponse(rows=[row], total_nanodollars=6_000))
+    assert list(sent.group_by) == [DIMENSION_TENANT, DIMENSION_VERSION]
+    assert "0.000006000" in running.printed()
+
+
+def test_experiment_create_reads_its_variants(penstock):
+    running = penstock(
+        "experiment", "create", "e", "m", "--variant", "old=1:4000", "--variant", "new=2:6000", "--start"
+    )
+    made = Experiment(name="e", model="m")
+    sent = running.answer("ExperimentationService", "CreateExperiment", exp.CreateExperimentResponse(experiment=made))
+    assert [(v.name, v.version, v.weight) for v in sent.experiment.variants] == [("old", "1", 4000), ("new", "2", 6000)]
+    assert sent.experiment.coverage == 10_000
+    made.state = Experiment.STATE_RUNNING
+    running.answer("ExperimentationService", "StartExperiment", exp.StartExperimentResponse(experiment=made))
+    assert "running" in running.printed()
+
+
+def test_experiment_show_prints_the_verdict(penstock):
+    running = penstock("experiment", "show", "e")
+    variants = [VariantAnalysis(variant="old"), VariantAnalysis(variant="new", probability_better=0.97)]
+    analysis = Analysis(experiment="e", variants=variants, verdict="new wins", waiting_outcomes=4)
+    running.answer("ExperimentationService", "AnalyzeExperiment", exp.AnalyzeExperimentResponse(analysis=analysis))
+    printed = running.printed()
+    assert "new wins" in printed
+    assert "0.9700" in printed
+    assert "4 outcomes wait" in printed
