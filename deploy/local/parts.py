@@ -66,7 +66,6 @@ def environment(places: Places, ports: Ports, name: str) -> Mapping[str, str]:
         "PENSTOCK_ACCESS_LOG": str(envoy.access_log(places)),
         "PENSTOCK_SERVICE_ADDRESSES": ",".join(f"{s}=127.0.0.1:{ports[s]}" for s in SERVICES),
         "PENSTOCK_PROBE_INTERVAL_SECONDS": "1",
-        "PENSTOCK_SERVICE_ADDRESSES": ",".join(f"{each}=127.0.0.1:{ports[each]}" for each in SERVICES),
     }
     if name in SERVICES:
         own["PENSTOCK_LISTEN"] = f"127.0.0.1:{ports[name]}"
