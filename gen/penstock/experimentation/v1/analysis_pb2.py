@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*penstock/experimentation/v1/analysis.proto\x12\x1bpenstock.experimentation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x07Outcome\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x12\n\noutcome_id\x18\x03 \x01(\t\x12\x10\n\x08positive\x18\x04 \x01(\x08\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x65xposure_request_id\x18\x06 \x01(\t\"\xc3\x01\n\x08\x41nalysis\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12>\n\x08variants\x18\x02 \x03(\x0b\x32,.penstock.experimentation.v1.VariantAnalysis\x12\x0e\n\x06winner\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x18\n\x10waiting_outcomes\x18\x05 \x01(\x04\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x02\n\x0fVariantAnalysis\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rexposed_units\x18\x03 \x01(\x04\x12\x11\n\texposures\x18\x04 \x01(\x04\x12\x10\n\x08outcomes\x18\x05 \x01(\x04\x12\x19\n\x11positive_outcomes\x18\x06 \x01(\x04\x12\x11\n\tmean_rate\x18\x07 \x01(\x01\x12\x10\n\x08rate_low\x18\x08 \x01(\x01\x12\x11\n\trate_high\x18\t \x01(\x01\x12\x1a\n\x12probability_better\x18\n \x01(\x01\x12\x0c\n\x04lift\x18\x0b \x01(\x01\x12\x10\n\x08lift_low\x18\x0c \x01(\x01\x12\x11\n\tlift_high\x18\r \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*penstock/experimentation/v1/analysis.proto\x12\x1bpenstock.experimentation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x07Outcome\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x12\n\noutcome_id\x18\x03 \x01(\t\x12\x10\n\x08positive\x18\x04 \x01(\x08\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13\x65xposure_request_id\x18\x06 \x01(\t\"\x86\x02\n\x08\x41nalysis\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12>\n\x08variants\x18\x02 \x03(\x0b\x32,.penstock.experimentation.v1.VariantAnalysis\x12\x0e\n\x06winner\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x18\n\x10waiting_outcomes\x18\x05 \x01(\x04\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bmixed_units\x18\x07 \x01(\x04\x12\x1a\n\rsplit_p_value\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_split_p_value\"\x91\x02\n\x0fVariantAnalysis\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rexposed_units\x18\x03 \x01(\x04\x12\x11\n\texposures\x18\x04 \x01(\x04\x12\x10\n\x08outcomes\x18\x05 \x01(\x04\x12\x19\n\x11positive_outcomes\x18\x06 \x01(\x04\x12\x11\n\tmean_rate\x18\x07 \x01(\x01\x12\x10\n\x08rate_low\x18\x08 \x01(\x01\x12\x11\n\trate_high\x18\t \x01(\x01\x12\x1a\n\x12probability_better\x18\n \x01(\x01\x12\x0c\n\x04lift\x18\x0b \x01(\x01\x12\x10\n\x08lift_low\x18\x0c \x01(\x01\x12\x11\n\tlift_high\x18\r \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTCOME']._serialized_start=109
   _globals['_OUTCOME']._serialized_end=267
   _globals['_ANALYSIS']._serialized_start=270
-  _globals['_ANALYSIS']._serialized_end=465
-  _globals['_VARIANTANALYSIS']._serialized_start=468
-  _globals['_VARIANTANALYSIS']._serialized_end=741
+  _globals['_ANALYSIS']._serialized_end=532
+  _globals['_VARIANTANALYSIS']._serialized_start=535
+  _globals['_VARIANTANALYSIS']._serialized_end=808
 # @@protoc_insertion_point(module_scope)

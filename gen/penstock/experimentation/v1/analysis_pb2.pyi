@@ -32,16 +32,16 @@ class Outcome(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     EXPOSURE_REQUEST_ID_FIELD_NUMBER: _builtins.int
     experiment: _builtins.str
-    """The experiment."""
+    """The experiment. Required."""
     unit: _builtins.str
-    """The unit, as its routing key was."""
+    """The unit, as its routing key was; at most 1024 bytes. Required unless `exposure_request_id` is given."""
     outcome_id: _builtins.str
-    """Names this outcome in its experiment; a repeat changes nothing. Required."""
+    """Names this outcome in its experiment, at most 256 bytes; a repeat changes nothing. Required."""
     positive: _builtins.bool
     """Whether it counts as a success."""
     exposure_request_id: _builtins.str
-    """The request it belongs to (`x-request-id`). Empty: the unit's first exposure.
-    An outcome that arrives before its exposure waits for it.
+    """The request it belongs to (`x-request-id`), at most 256 bytes. Empty: the unit's first exposure.
+    An outcome that arrives before its exposure waits for it, and so does one whose request was another unit's.
     """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
@@ -77,6 +77,8 @@ class Analysis(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     WAITING_OUTCOMES_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    MIXED_UNITS_FIELD_NUMBER: _builtins.int
+    SPLIT_P_VALUE_FIELD_NUMBER: _builtins.int
     experiment: _builtins.str
     """The experiment."""
     winner: _builtins.str
@@ -85,6 +87,12 @@ class Analysis(_message.Message):
     """The rule and how far it is met, in words."""
     waiting_outcomes: _builtins.int
     """Outcomes that wait for their exposure."""
+    mixed_units: _builtins.int
+    """Units that more than one variant served; each counts, with its exposures and outcomes, for the first."""
+    split_p_value: _builtins.float
+    """Probability that units would split as unevenly by chance, given each variant's buckets (chi-square).
+    Below 0.001 something loses units and nothing here is to be trusted. Unset while there are too few units to tell.
+    """
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___VariantAnalysis]:
         """One for each variant, the control first."""
@@ -102,12 +110,16 @@ class Analysis(_message.Message):
         verdict: _builtins.str = ...,
         waiting_outcomes: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        mixed_units: _builtins.int = ...,
+        split_p_value: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_split_p_value", b"_split_p_value", "split_p_value", b"split_p_value", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "time", b"time", "variants", b"variants", "verdict", b"verdict", "waiting_outcomes", b"waiting_outcomes", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_split_p_value", b"_split_p_value", "experiment", b"experiment", "mixed_units", b"mixed_units", "split_p_value", b"split_p_value", "time", b"time", "variants", b"variants", "verdict", b"verdict", "waiting_outcomes", b"waiting_outcomes", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__split_p_value: _TypeAlias = _typing.Literal["split_p_value"]  # noqa: Y015
+    _WhichOneofArgType__split_p_value: _TypeAlias = _typing.Literal["_split_p_value", b"_split_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__split_p_value) -> _WhichOneofReturnType__split_p_value | None: ...
 
 Global___Analysis: _TypeAlias = Analysis  # noqa: Y015
 

@@ -97,15 +97,21 @@ class Experiment(_message.Message):
     name: _builtins.str
     """1 to 63 bytes of [a-z0-9-]. The experiment's identity."""
     model: _builtins.str
-    """The model. Experiments on one model share its layer: one salt, disjoint buckets."""
+    """The model, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit.
+    Experiments on one model share its layer: one salt, disjoint buckets.
+    """
     coverage: _builtins.int
     """Share of every variant's buckets that is used, in ten-thousandths: 10000 is all. Default 10000.
-    Raising it only adds units.
+    Raising it only adds units. Each variant must keep at least one bucket.
     """
     first_bucket: _builtins.int
-    """First bucket of the experiment's slice of the layer. Default 0."""
+    """First bucket of the experiment's slice of the layer. Default 0. Slices (at full coverage) of running experiments on
+    one model may not overlap.
+    """
     minimum_lift: _builtins.float
-    """Smallest relative lift of the outcome's rate over the control's that is worth shipping, for example 0.02. Default 0."""
+    """Smallest relative lift of the outcome's rate over the control's that is worth shipping, for example 0.02; with
+    DIRECTION_LOWER the rate must fall by as much. Default 0.
+    """
     direction: Global___Experiment.Direction.ValueType
     """Whether a high rate of positive outcomes is good. Default HIGHER."""
     state: Global___Experiment.State.ValueType
@@ -113,7 +119,7 @@ class Experiment(_message.Message):
     winner: _builtins.str
     """The winning variant, once GRADUATED. Output only."""
     description: _builtins.str
-    """For people."""
+    """For people; at most 4096 bytes."""
     etag: _builtins.str
     """Changes with every write. Output only."""
     @_builtins.property
@@ -170,7 +176,7 @@ class Variant(_message.Message):
     name: _builtins.str
     """1 to 63 bytes of [a-z0-9-], unique in the experiment."""
     version: _builtins.str
-    """The model version that serves it."""
+    """The model version that serves it: a positive decimal integer without leading zeros."""
     weight: _builtins.int
     """Buckets at full coverage, 1 to 10000; an experiment's weights and first_bucket together must not pass 10000."""
     def __init__(

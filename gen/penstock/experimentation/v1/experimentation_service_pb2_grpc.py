@@ -133,7 +133,8 @@ class ExperimentationServiceServicer:
 
     def GraduateExperiment(self, request, context):
         """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
-        rule must name a winner. NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed).
+        rule must name a winner. Graduating again for the same variant changes nothing.
+        NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +148,8 @@ class ExperimentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcomes(self, request, context):
-        """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST.
+        """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
+        REQUEST_ID_REUSED for an outcome_id that came before with other content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,7 +170,8 @@ class ExperimentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeliverRecords(self, request, context):
-        """Takes lines of Envoy's record log; answers after they are committed. A batch that was taken before changes nothing.
+        """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
+        committed to (0 for a file that is new) changes nothing: the answer says where to go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,18 +45,23 @@ class ExperimentationServiceStub:
     """RUNNING to STOPPED. EXPERIMENT_STATE."""
     GraduateExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]
     """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
-    rule must name a winner. NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed).
+    rule must name a winner. Graduating again for the same variant changes nothing.
+    NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
     """
     Assign: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.AssignRequest, _experimentation_service_pb2.AssignResponse]
     """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND."""
     ReportOutcomes: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.ReportOutcomesRequest, _experimentation_service_pb2.ReportOutcomesResponse]
-    """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
+    """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
+    REQUEST_ID_REUSED for an outcome_id that came before with other content.
+    """
     AnalyzeExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.AnalyzeExperimentRequest, _experimentation_service_pb2.AnalyzeExperimentResponse]
     """Weighs the evidence. EXPERIMENT_NOT_FOUND."""
     WatchAllocations: _grpc.UnaryStreamMultiCallable[_experimentation_service_pb2.WatchAllocationsRequest, _experimentation_service_pb2.WatchAllocationsResponse]
     """Sends every running allocation, then again at each change, coalesced. A snapshot may span several messages."""
     DeliverRecords: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.DeliverRecordsRequest, _experimentation_service_pb2.DeliverRecordsResponse]
-    """Takes lines of Envoy's record log; answers after they are committed. A batch that was taken before changes nothing."""
+    """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
+    committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+    """
 
 @_typing.type_check_only
 class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
@@ -75,18 +80,23 @@ class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
     """RUNNING to STOPPED. EXPERIMENT_STATE."""
     GraduateExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]  # type: ignore[assignment]
     """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
-    rule must name a winner. NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed).
+    rule must name a winner. Graduating again for the same variant changes nothing.
+    NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
     """
     Assign: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.AssignRequest, _experimentation_service_pb2.AssignResponse]  # type: ignore[assignment]
     """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND."""
     ReportOutcomes: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.ReportOutcomesRequest, _experimentation_service_pb2.ReportOutcomesResponse]  # type: ignore[assignment]
-    """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
+    """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
+    REQUEST_ID_REUSED for an outcome_id that came before with other content.
+    """
     AnalyzeExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.AnalyzeExperimentRequest, _experimentation_service_pb2.AnalyzeExperimentResponse]  # type: ignore[assignment]
     """Weighs the evidence. EXPERIMENT_NOT_FOUND."""
     WatchAllocations: _aio.UnaryStreamMultiCallable[_experimentation_service_pb2.WatchAllocationsRequest, _experimentation_service_pb2.WatchAllocationsResponse]  # type: ignore[assignment]
     """Sends every running allocation, then again at each change, coalesced. A snapshot may span several messages."""
     DeliverRecords: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.DeliverRecordsRequest, _experimentation_service_pb2.DeliverRecordsResponse]  # type: ignore[assignment]
-    """Takes lines of Envoy's record log; answers after they are committed. A batch that was taken before changes nothing."""
+    """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
+    committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+    """
 
 class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
     """ExperimentationService decides who gets which version and what came of it."""
@@ -138,7 +148,8 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.GraduateExperimentResponse, _abc.Awaitable[_experimentation_service_pb2.GraduateExperimentResponse]]:
         """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
-        rule must name a winner. NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed).
+        rule must name a winner. Graduating again for the same variant changes nothing.
+        NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -155,7 +166,9 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.ReportOutcomesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.ReportOutcomesResponse, _abc.Awaitable[_experimentation_service_pb2.ReportOutcomesResponse]]:
-        """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
+        """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
+        REQUEST_ID_REUSED for an outcome_id that came before with other content.
+        """
 
     @_abc_1.abstractmethod
     def AnalyzeExperiment(
@@ -179,6 +192,8 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.DeliverRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.DeliverRecordsResponse, _abc.Awaitable[_experimentation_service_pb2.DeliverRecordsResponse]]:
-        """Takes lines of Envoy's record log; answers after they are committed. A batch that was taken before changes nothing."""
+        """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
+        committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+        """
 
 def add_ExperimentationServiceServicer_to_server(servicer: ExperimentationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

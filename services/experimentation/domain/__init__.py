@@ -1,0 +1,1 @@
+"""The rules of experiments: states, buckets, exposures, and the weighing of evidence."""

@@ -1,0 +1,1 @@
+"""What callers, routing and the log companions see."""
