@@ -6,10 +6,7 @@ It is what ExplainRoute answers from, what the last snapshot on disk keeps, and 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries
-
-BUCKETS = 10_000
-ATTEMPTS = 6
+from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ServerSet:
-    """One cluster: the servers that may serve some version, and how one of them is chosen."""
+    """One cluster: the servers that may serve some version, and how one of them is chosen.
+
+    An unhealthy server is out, unless all are: then all stay in, since a refused try costs less than a sure refusal.
+    """
 
     name: str
     load_balancing: LoadBalancing
@@ -43,7 +43,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A version of a chain that no server serves, so no attempt is spent on it. The reason is for people."""
+    """A version of a chain that no server can serve now, so no attempt is spent on it. The reason is for people."""
 
     target: ModelVersion
     reason: str
@@ -96,9 +96,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The whole policy. `composites` maps a chain's shape to the server set of each attempt."""
+    """The whole policy. `composites` maps a chain's shape to the server set of each attempt.
+
+    `servers`, `ready` and `unhealthy` are the facts that it rests on, kept to explain it; `unhealthy` is by server,
+    model and version, the latter two empty where the whole server is out.
+    """
 
     models: Mapping[str, ModelPolicy]
     server_sets: Mapping[str, ServerSet]
     composites: Mapping[str, tuple[str, ...]]
+    servers: Mapping[str, Server]
+    ready: Mapping[ModelVersion, tuple[str, ...]]
+    unhealthy: Mapping[tuple[str, str, str], str]
     faults: tuple[Fault, ...] = ()
