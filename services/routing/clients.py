@@ -20,13 +20,13 @@ from penstock.model_serving.v1 import deployment_service_pb2 as model_serving
 from penstock.model_serving.v1.deployment_pb2 import Deployment as SaidDeployment
 from penstock.model_serving.v1.deployment_pb2 import Placement
 from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServiceStub
-from services.routing.domain.known import Fleet
+from services.routing.domain.known import Deployed
 from services.routing.domain.policy import Allocation, Deployment, Range, Server, Unhealthy
 
 log = logging.getLogger(__name__)
 
 
-async def follow_fleet(mesh: grpc.aio.Channel) -> AsyncIterator[Fleet]:
+async def follow_deployed(mesh: grpc.aio.Channel) -> AsyncIterator[Deployed]:
     """Servers and ready deployments, from model_serving."""
     stub = DeploymentServiceStub(mesh)
     async for said in watch.follow(
@@ -34,7 +34,7 @@ async def follow_fleet(mesh: grpc.aio.Channel) -> AsyncIterator[Fleet]:
         lambda last: stub.WatchDeployments(model_serving.WatchDeploymentsRequest(last_revision=last)),
         lambda part: part.deployments,
     ):
-        yield fleet(said.items)
+        yield deployed(said.items)
 
 
 async def follow_allocations(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Allocation, ...]]:
@@ -59,7 +59,7 @@ async def follow_unhealthy(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Unheal
         yield unhealthy(said.items)
 
 
-def fleet(said: Iterable[SaidDeployment]) -> Fleet:
+def deployed(said: Iterable[SaidDeployment]) -> Deployed:
     """Only READY placements may get traffic; a version that is being taken off is no longer deployed."""
     servers: dict[str, Server] = {}
     deployments: list[Deployment] = []
@@ -71,7 +71,7 @@ def fleet(said: Iterable[SaidDeployment]) -> Fleet:
         if deployment.state != SaidDeployment.STATE_DELETING:
             ready = {p.server for p in deployment.placements if p.state == Placement.STATE_READY}
             deployments.append(Deployment(deployment.model, deployment.version, tuple(sorted(ready & servers.keys()))))
-    return Fleet(
+    return Deployed(
         tuple(sorted(servers.values(), key=lambda server: server.id)),
         tuple(sorted(deployments, key=lambda deployment: (deployment.model, deployment.version))),
     )

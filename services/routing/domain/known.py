@@ -7,7 +7,7 @@ from services.routing.domain.policy import Allocation, Deployment, Inputs, Route
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class Deployed:
     """Servers and what is ready on them."""
 
     servers: tuple[Server, ...] = ()
@@ -19,26 +19,26 @@ class Known:
     """The last word of each owner; None until it has spoken for the first time ever, restarts included."""
 
     routes: tuple[Route, ...] | None = None
-    fleet: Fleet | None = None
+    deployed: Deployed | None = None
     allocations: tuple[Allocation, ...] | None = None
     unhealthy: tuple[Unhealthy, ...] | None = None
 
     @property
     def sufficient(self) -> bool:
         """Without routes and servers there is nothing to compile, and an empty policy would be a wrong one."""
-        return self.routes is not None and self.fleet is not None
+        return self.routes is not None and self.deployed is not None
 
     @property
     def missing(self) -> tuple[str, ...]:
-        said = {"routes": self.routes, "deployments": self.fleet, "allocations": self.allocations}
+        said = {"routes": self.routes, "deployments": self.deployed, "allocations": self.allocations}
         return tuple(name for name, word in (said | {"health": self.unhealthy}).items() if word is None)
 
     def inputs(self) -> Inputs:
         """With nobody known to be unhealthy and no experiment where their owners have never spoken."""
-        fleet = self.fleet or Fleet()
+        deployed = self.deployed or Deployed()
         return Inputs(
-            servers=fleet.servers,
-            deployments=fleet.deployments,
+            servers=deployed.servers,
+            deployments=deployed.deployments,
             routes=self.routes or (),
             allocations=self.allocations or (),
             unhealthy=self.unhealthy or (),
@@ -60,8 +60,8 @@ class Ears:
     def routes(self, said: tuple[Route, ...]) -> None:
         self._hear(replace(self._known, routes=said))
 
-    def fleet(self, said: Fleet) -> None:
-        self._hear(replace(self._known, fleet=said))
+    def deployed(self, said: Deployed) -> None:
+        self._hear(replace(self._known, deployed=said))
 
     def allocations(self, said: tuple[Allocation, ...]) -> None:
         self._hear(replace(self._known, allocations=said))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from services.routing.domain.known import Fleet, Known
+from services.routing.domain.known import Deployed, Known
 from services.routing.domain.policy import (
     Allocation,
     Deployment,
@@ -55,11 +55,11 @@ class LastKnownFile:
 def _decode(content: Any) -> Known:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']} is not {FORMAT}")
-    fleet, allocations = content["fleet"], content["allocations"]
+    deployed, allocations = content["deployed"], content["allocations"]
     routes, unhealthy = content["routes"], content["unhealthy"]
     return Known(
         routes=None if routes is None else tuple(_route(route) for route in routes),
-        fleet=None if fleet is None else _fleet(fleet),
+        deployed=None if deployed is None else _fleet(deployed),
         allocations=None if allocations is None else tuple(_allocation(allocation) for allocation in allocations),
         unhealthy=None if unhealthy is None else tuple(Unhealthy(**target) for target in unhealthy),
     )
@@ -74,9 +74,9 @@ def _route(content: dict[str, Any]) -> Route:
     return Route(**cast(Any, fields))
 
 
-def _fleet(content: dict[str, Any]) -> Fleet:
+def _fleet(content: dict[str, Any]) -> Deployed:
     deployments = (Deployment(d["model"], d["version"], tuple(d["servers"])) for d in content["deployments"])
-    return Fleet(tuple(Server(**server) for server in content["servers"]), tuple(deployments))
+    return Deployed(tuple(Server(**server) for server in content["servers"]), tuple(deployments))
 
 
 def _allocation(content: dict[str, Any]) -> Allocation:

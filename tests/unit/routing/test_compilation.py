@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.routing.compilation import Compilation, differences
-from services.routing.domain.compiled import Policy
-from services.routing.domain.known import Ears, Fleet, Known
-from services.routing.domain.policy import Allocation, Deployment, Route, Server, Unhealthy
+from services.routing.domain.compiler import compile_policy
+from services.routing.domain.known import Deployed, Ears, Known
+from services.routing.domain.policy import Allocation, Deployment, Inputs, Route, Server, Unhealthy
 from services.routing.domain.snapshot import Resource, Snapshot
 from tests.polling import eventually_async
 
 ROUTES = (Route("m", "1"),)
-FLEET = Fleet((Server("a", "127.0.0.1", 1),), (Deployment("m", "1", ("a",)),))
+DEPLOYED = Deployed((Server("a", "127.0.0.1", 1),), (Deployment("m", "1", ("a",)),))
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDLESS = 3600.0
 NOTHING = Known()
@@ -23,7 +23,7 @@ NOTHING = Known()
 def compiled(inputs):
     if any(route.default_version == "bad" for route in inputs.routes):
         raise RuntimeError("cannot be compiled")
-    return Snapshot(Policy({}, {}, {}), {CLUSTER: {"all": Resource.of(repr(inputs).encode())}})
+    return Snapshot(compile_policy(inputs), {CLUSTER: {"all": Resource.of(repr(inputs).encode())}})
 
 
 class Memory:
@@ -79,44 +79,44 @@ async def test_nothing_is_compiled_before_routes_and_deployments_are_known():
         ears.unhealthy(())
         await asyncio.sleep(0)
         assert published.nothing_more
-        ears.fleet(FLEET)
-        assert (await published.next()).revision == expected(routes=ROUTES, fleet=FLEET)
+        ears.deployed(DEPLOYED)
+        assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
 
 
 async def test_the_first_start_waits_for_everybody():
     async with running() as (ears, published, _):
         ears.routes(ROUTES)
-        ears.fleet(FLEET)
+        ears.deployed(DEPLOYED)
         ears.allocations(())
         await asyncio.sleep(0)
         assert published.nothing_more
         ears.unhealthy((Unhealthy("a", "down"),))
         snapshot = await published.next()
-        assert snapshot.revision == expected(routes=ROUTES, fleet=FLEET, unhealthy=(Unhealthy("a", "down"),))
+        assert snapshot.revision == expected(routes=ROUTES, deployed=DEPLOYED, unhealthy=(Unhealthy("a", "down"),))
 
 
 async def test_the_first_start_does_not_wait_for_ever_and_says_what_it_lacks(caplog):
     with caplog.at_level(logging.WARNING):
-        async with running(Known(routes=ROUTES, fleet=FLEET), patience=0) as (_, published, _):
-            assert (await published.next()).revision == expected(routes=ROUTES, fleet=FLEET)
+        async with running(Known(routes=ROUTES, deployed=DEPLOYED), patience=0) as (_, published, _):
+            assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
     assert "compiling without allocations and health" in caplog.text
 
 
 async def test_what_was_known_before_a_restart_is_compiled_at_once():
-    last = Known(ROUTES, FLEET, (), (Unhealthy("a", "down"),))
+    last = Known(ROUTES, DEPLOYED, (), (Unhealthy("a", "down"),))
     async with running(last) as (ears, published, _):
         assert (await published.next()).revision == compiled(last.inputs()).revision
         ears.unhealthy(())
-        assert (await published.next()).revision == expected(routes=ROUTES, fleet=FLEET)
+        assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
 
 
 async def test_hearing_the_same_again_compiles_nothing():
-    async with running(Known(ROUTES, FLEET, (), ())) as (ears, published, _):
+    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, _):
         await published.next()
-        ears.fleet(FLEET)
+        ears.deployed(DEPLOYED)
         ears.allocations((Allocation("e", "m", "s", ()),))
         assert (await published.next()).revision == expected(
-            routes=ROUTES, fleet=FLEET, allocations=(Allocation("e", "m", "s", ()),)
+            routes=ROUTES, deployed=DEPLOYED, allocations=(Allocation("e", "m", "s", ()),)
         )
         assert published.nothing_more
 
@@ -130,33 +130,33 @@ async def test_what_changes_during_a_compile_is_compiled_together():
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
         return compiled(inputs)
 
-    async with running(Known(ROUTES, FLEET, (), ()), compile_snapshot=slow) as (ears, published, _):
+    async with running(Known(ROUTES, DEPLOYED, (), ()), compile_snapshot=slow) as (ears, published, _):
         await begun.wait()
         for version in "23456789":
             ears.routes((Route("m", version),))
         go_on.set()
-        assert (await published.next()).revision == expected(routes=ROUTES, fleet=FLEET)
-        assert (await published.next()).revision == expected(routes=(Route("m", "9"),), fleet=FLEET)
+        assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
+        assert (await published.next()).revision == expected(routes=(Route("m", "9"),), deployed=DEPLOYED)
         assert published.nothing_more
 
 
 async def test_a_bad_input_leaves_the_last_policy_in_force(caplog):
     with caplog.at_level(logging.ERROR):
-        async with running(Known(ROUTES, FLEET, (), ())) as (ears, published, memory):
+        async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
             await published.next()
             ears.routes((Route("m", "bad"),))
             await eventually_async(lambda: "could not be compiled" in caplog.text)
             assert published.nothing_more
             assert memory.known is None or memory.known.routes == ROUTES
             ears.routes((Route("m", "2"),))
-            assert (await published.next()).revision == expected(routes=(Route("m", "2"),), fleet=FLEET)
+            assert (await published.next()).revision == expected(routes=(Route("m", "2"),), deployed=DEPLOYED)
 
 
 async def test_a_full_disk_stops_nothing(caplog):
     memory = Memory()
     memory.full = True
     with caplog.at_level(logging.ERROR):
-        async with running(Known(ROUTES, FLEET, (), ()), memory=memory) as (ears, published, _):
+        async with running(Known(ROUTES, DEPLOYED, (), ()), memory=memory) as (ears, published, _):
             await published.next()
             ears.routes((Route("m", "2"),))
             await published.next()
@@ -164,15 +164,15 @@ async def test_a_full_disk_stops_nothing(caplog):
 
 
 async def test_what_is_in_force_is_kept():
-    async with running(Known(ROUTES, FLEET, (), ())) as (ears, published, memory):
+    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
         await published.next()
         ears.routes((Route("m", "2"),))
         await published.next()
-        await eventually_async(lambda: memory.known == Known((Route("m", "2"),), FLEET, (), ()))
+        await eventually_async(lambda: memory.known == Known((Route("m", "2"),), DEPLOYED, (), ()))
 
 
 def snapshot(**clusters):
-    return Snapshot(Policy({}, {}, {}), {CLUSTER: {n: Resource.of(body) for n, body in clusters.items()}})
+    return Snapshot(compile_policy(Inputs()), {CLUSTER: {n: Resource.of(body) for n, body in clusters.items()}})
 
 
 @pytest.mark.parametrize(

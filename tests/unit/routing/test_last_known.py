@@ -16,7 +16,7 @@ route = st.builds(Route, fallbacks=..., load_balancing=..., timeout=seconds, ret
 routes = st.none() | st.lists(route).map(tuple)
 
 
-@given(known=st.builds(Known, routes=routes, fleet=..., allocations=..., unhealthy=...))
+@given(known=st.builds(Known, routes=routes, deployed=..., allocations=..., unhealthy=...))
 def test_what_is_written_is_read(tmp_path_factory, known):
     file = LastKnownFile(tmp_path_factory.mktemp("state") / "not there yet")
     assert file.read() == Known()
@@ -25,7 +25,7 @@ def test_what_is_written_is_read(tmp_path_factory, known):
 
 
 def test_a_file_that_cannot_be_read_is_no_file_and_is_reported(tmp_path, caplog):
-    for content in ("", "{", "[]", json.dumps({"format": 99}), json.dumps({"format": 1, "fleet": None})):
+    for content in ("", "{", "[]", json.dumps({"format": 99}), json.dumps({"format": 1, "deployed": None})):
         (tmp_path / "last_known.json").write_text(content)
         with caplog.at_level(logging.ERROR):
             assert LastKnownFile(tmp_path).read() == Known()

@@ -5,8 +5,8 @@ from penstock.experimentation.v1.experiment_pb2 import BucketRange
 from penstock.health_monitoring.v1 import health_pb2
 from penstock.model_serving.v1.deployment_pb2 import Deployment as SaidDeployment
 from penstock.model_serving.v1.deployment_pb2 import Placement
-from services.routing.clients import allocations, fleet, unhealthy
-from services.routing.domain.known import Fleet
+from services.routing.clients import allocations, deployed, unhealthy
+from services.routing.domain.known import Deployed
 from services.routing.domain.policy import Allocation, Deployment, Range, Server, Unhealthy
 
 A = Server("a", "127.0.0.1", 8001)
@@ -14,7 +14,7 @@ B = Server("b", "triton-b.internal", 8011)
 ADDRESSES = {"a": "127.0.0.1:8001", "b": "triton-b.internal:8011", "six": "[::1]:8001", "bad": "nowhere"}
 
 
-def deployed(version, state=SaidDeployment.STATE_READY, **placements):
+def said_of(version, state=SaidDeployment.STATE_READY, **placements):
     placed = [
         Placement(server=server, address=ADDRESSES[server], state=Placement.State.Value(f"STATE_{name}"))
         for server, name in placements.items()
@@ -23,27 +23,27 @@ def deployed(version, state=SaidDeployment.STATE_READY, **placements):
 
 
 def test_traffic_goes_only_where_a_version_is_ready():
-    said = [deployed("2", b="LOADING", a="READY"), deployed("1", a="READY", b="READY"), deployed("3", a="FAILED")]
-    assert fleet(said) == Fleet(
+    said = [said_of("2", b="LOADING", a="READY"), said_of("1", a="READY", b="READY"), said_of("3", a="FAILED")]
+    assert deployed(said) == Deployed(
         (A, B), (Deployment("m", "1", ("a", "b")), Deployment("m", "2", ("a",)), Deployment("m", "3", ()))
     )
 
 
 def test_what_is_being_taken_off_is_not_deployed():
-    assert fleet([deployed("1", SaidDeployment.STATE_DELETING, a="READY")]).deployments == ()
+    assert deployed([said_of("1", SaidDeployment.STATE_DELETING, a="READY")]).deployments == ()
 
 
 def test_the_order_in_which_things_are_said_changes_nothing():
-    said = [deployed("1", a="READY", b="READY"), deployed("2", b="READY", a="READY")]
-    assert fleet(said) == fleet(reversed(said))
+    said = [said_of("1", a="READY", b="READY"), said_of("2", b="READY", a="READY")]
+    assert deployed(said) == deployed(reversed(said))
 
 
 def test_a_server_without_a_usable_address_gets_no_traffic_and_harms_no_other():
-    assert fleet([deployed("1", a="READY", bad="READY")]) == Fleet((A,), (Deployment("m", "1", ("a",)),))
+    assert deployed([said_of("1", a="READY", bad="READY")]) == Deployed((A,), (Deployment("m", "1", ("a",)),))
 
 
 def test_an_address_may_be_ipv6():
-    assert fleet([deployed("1", six="READY")]).servers == (Server("six", "::1", 8001),)
+    assert deployed([said_of("1", six="READY")]).servers == (Server("six", "::1", 8001),)
 
 
 def test_allocations_keep_their_ranges():
