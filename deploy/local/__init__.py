@@ -1,5 +1,5 @@
 """The one-machine stack, from wheels: the functions behind `penstock up|down|status|logs`."""
 
-from deploy.local.commands import down, logs, status, up
+from deploy.local.commands import FAULTS, down, logs, status, the_stack, up
 
-__all__ = ["down", "logs", "status", "up"]
+__all__ = ["FAULTS", "down", "logs", "status", "the_stack", "up"]

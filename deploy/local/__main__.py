@@ -6,11 +6,6 @@ import argparse
 import sys
 
 from deploy.local import commands
-from deploy.local.parts import UnknownPart
-from deploy.local.places import UnusableDirectory
-from deploy.local.ports import BadPort, PortInUse
-from deploy.local.stack import StackFailed
-from deploy.triton.backend import NoSharedPython
 
 
 def main() -> int:
@@ -24,15 +19,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return _do(arguments)
-    except (
-        BadPort,
-        PortInUse,
-        UnknownPart,
-        UnusableDirectory,
-        NoSharedPython,
-        StackFailed,
-        FileNotFoundError,
-    ) as fault:
+    except commands.FAULTS as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
     except KeyboardInterrupt:

@@ -10,24 +10,27 @@ from pathlib import Path
 from typing import TextIO
 
 from deploy.local import parts
-from deploy.local.places import Places, default_home
-from deploy.local.ports import Ports
+from deploy.local.places import Places, UnusableDirectory, default_home
+from deploy.local.ports import BadPort, PortInUse, Ports
 from deploy.local.record import PartRecord
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, StackFailed
+from deploy.triton.backend import NoSharedPython
 
 FOLLOW_EVERY_SECONDS = 0.2
+# what a caller of these functions shows as it is: each message says what is wrong and what to do
+FAULTS = (BadPort, PortInUse, parts.UnknownPart, UnusableDirectory, NoSharedPython, StackFailed, FileNotFoundError)
 NEVER_STARTED = PartRecord(problem="not running")
 
 
 def the_stack() -> Stack:
-    """The stack of this checkout, as the environment sets it. Raises BadPort, UnusableDirectory."""
+    """The stack of this checkout, as the environment sets it: all that `Stack` can do. Raises one of FAULTS."""
     return Stack(Places.of(default_home()), Ports.from_environment(os.environ))
 
 
 def up() -> bool:
     """Start the stack and wait until all of it is ready; False when it was up already.
 
-    Raises PortInUse, BadPort, UnusableDirectory, NoSharedPython, StackFailed.
+    Raises one of FAULTS.
     """
     return the_stack().start()
 

@@ -103,7 +103,7 @@ def make(environment: Environment) -> None:
     say(f"setting up {environment.folder.name} (the first time takes a minute or two)")
     environment.stamp.unlink(missing_ok=True)
     if not environment.healthy():
-        venv.create(environment.folder, clear=True, with_pip=environment.editable)
+        venv.create(environment.folder, clear=True, symlinks=True, with_pip=environment.editable)
     uv = PRODUCT.folder / "bin" / "uv"
     settings = registry_settings()
     if environment.editable:

@@ -35,6 +35,10 @@ class Places:
         home = home.absolute()
         for folder in (home, home / "logs", home / "data"):
             folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise UnusableDirectory(
+                    f"{folder} belongs to another user: remove it as that user, or set PENSTOCK_HOME"
+                )
         run = _known_run(home) or _base() / f"{_slug(home)}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:8]}"
         run.mkdir(parents=True, exist_ok=True)
         run.chmod(_mode())

@@ -39,13 +39,10 @@ class Postgres:
         data = places.short_home / "data" / "postgres"
         if os.geteuid() != 0:
             return cls(_wheel() / "bin", data, socket, None)
-        # PostgreSQL refuses root. `nobody` exists everywhere: no account is made on the user's machine
-        nobody = pwd.getpwnam("nobody")
-        account = (nobody.pw_uid, nobody.pw_gid)
         programs = _wheel() if open_to_all(_wheel()) else places.run / "postgres-18" / _wheel().relative_to(_site())
         if not open_to_all(places.home / "data"):
             data = places.run / "postgres-data"
-        return cls(programs / "bin", data, socket, account)
+        return cls(programs / "bin", data, socket, _account(data))
 
     def dsn(self, database: str = DATABASE) -> str:
         return f"postgresql://postgres@/{database}?host={self.socket}"
@@ -93,7 +90,7 @@ class Postgres:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         uid, gid = self.account or (None, None)
-        groups = [] if self.account else None
+        groups: list[int] | None = [] if self.account else None
         if self.account:
             os.chown(fresh, *self.account)
         command = [str(self.programs / "initdb"), "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
@@ -119,6 +116,17 @@ class Postgres:
                 ours = False
             if not ours:
                 lock.unlink(missing_ok=True)
+
+
+def _account(data: Path) -> tuple[int, int]:
+    """As whom root, whom PostgreSQL refuses, runs it: the owner of data that is there already, else `nobody`.
+
+    `nobody` exists everywhere: no account is made on the user's machine.
+    """
+    if data.exists() and data.stat().st_uid != 0:
+        return data.stat().st_uid, data.stat().st_gid
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
 
 
 def _wheel() -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import parts, record, redis, triton
-from deploy.local.places import CHECKOUT, Places
+from deploy.local.places import CHECKOUT, Places, UnusableDirectory
 from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Identity, kill_all, wait_until
@@ -47,7 +47,7 @@ class Stack:
         """Start what does not run and wait until every part is ready; False when all of it ran already.
 
         With `parent`, the stack ends by itself once that process is gone.
-        Raises PortInUse, UnknownPart, StackFailed.
+        Raises PortInUse, UnknownPart, UnusableDirectory, NoSharedPython, StackFailed.
         """
         with self._alone():
             known = record.read(self.places)
@@ -259,9 +259,15 @@ class Stack:
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
-        with (self.places.home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        try:
+            with (self.places.home / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except PermissionError as fault:
+            raise UnusableDirectory(
+                f"{fault.filename or self.places.home} belongs to another user: was the stack started as root once?"
+                f" Remove {self.places.home} as that user, or set PENSTOCK_HOME."
+            ) from fault
 
 
 def _rotate(log: Path) -> None:
