@@ -10,7 +10,7 @@ from libs.serve import Address
 
 @dataclass(frozen=True)
 class Config:
-    """All of it; nothing is read later."""
+    """Everything that is set from outside."""
 
     address: Address
     postgres_dsn: str
@@ -19,18 +19,20 @@ class Config:
     state_dir: Path
     """What is known last is kept here, for a start while everybody else is down."""
 
-    @classmethod
-    def from_environment(cls, variables: Mapping[str, str]) -> "Config":
-        """Raises ConfigError, which lists every fault at once."""
-        environment = Environment(variables)
-        config = cls(
-            address=Address(
-                listen=environment.address("PENSTOCK_LISTEN", "127.0.0.1:50051"),
-                metrics_port=environment.integer("PENSTOCK_METRICS_PORT", 0),
-            ),
-            postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
-            mesh_address=environment.address("PENSTOCK_MESH_ADDRESS", "127.0.0.1:10001"),
-            state_dir=environment.path("PENSTOCK_STATE_DIR"),
-        )
-        environment.check()
-        return config
+
+def read(variables: Mapping[str, str]) -> Config:
+    """Raises ConfigError, which lists every fault at once."""
+    environment = Environment(variables)
+    config = Config(
+        address=Address(
+            listen=environment.address("PENSTOCK_LISTEN", "127.0.0.1:50051"),
+            metrics_port=environment.integer("PENSTOCK_METRICS_PORT", 0),
+            # ADS streams never end by themselves: every second of grace is one more without a policy server
+            grace_seconds=1.0,
+        ),
+        postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
+        mesh_address=environment.address("PENSTOCK_MESH_ADDRESS"),
+        state_dir=environment.path("PENSTOCK_STATE_DIR"),
+    )
+    environment.check()
+    return config
