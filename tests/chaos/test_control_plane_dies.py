@@ -1,0 +1,95 @@
+"""The whole control plane dies while callers call; traffic flows, and every request is charged and counted once."""
+
+import pytest
+
+from deploy.local.ports import SERVICES
+from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest
+from penstock.experimentation.v1.experimentation_service_pb2 import AnalyzeExperimentRequest
+from penstock.feature_store.v1 import feature_registry_service_pb2 as features
+from penstock.health_monitoring.v1.health_monitoring_service_pb2 import ListTargetsRequest
+from penstock.model_serving.v1.model_registry_service_pb2 import ListModelsRequest
+from tests.chaos.load import load
+from tests.polling import eventually
+from tests.serving import explain
+
+HEALED_SECONDS = 15
+SETTLED_SECONDS = 60
+
+
+def charged(penstock, model):
+    rows = penstock.costs.GetSpend(GetSpendRequest(model=model)).rows
+    return sum(row.requests for row in rows)
+
+
+def exposed(penstock, experiment="hardy-halves"):
+    analysis = penstock.experiments.AnalyzeExperiment(AnalyzeExperimentRequest(name=experiment)).analysis
+    return sum(v.exposures for v in analysis.variants), sum(v.exposed_units for v in analysis.variants)
+
+
+def settled_at(penstock, model, wanted):
+    """The ledger has exactly as many as were answered, and stays there."""
+    eventually(lambda: charged(penstock, model) >= wanted, within=SETTLED_SECONDS, message="every answer is charged")
+    assert charged(penstock, model) == wanted
+
+
+def everything_answers(penstock, model):
+    """Each service, through the ingress."""
+    return all(
+        (
+            explain(penstock, model, "u").chain,
+            penstock.models.ListModels(ListModelsRequest()).models,
+            penstock.feature_registry.ListEntities(features.ListEntitiesRequest()) is not None,
+            exposed(penstock),
+            charged(penstock, model),
+            penstock.health.ListTargets(ListTargetsRequest()).targets,
+        )
+    )
+
+
+def test_every_service_and_redis_die_and_no_native_call_fails(stack, penstock, model):
+    before, exposures = charged(penstock, model), exposed(penstock)[0]
+    with load(stack.address("ingress"), model, "headless") as seen:
+        eventually(lambda: seen.succeeded > 500)
+        parts = (*SERVICES, "redis")
+        for part in parts:
+            stack.hold(part, kill=True)
+        reached = seen.succeeded
+        eventually(lambda: seen.succeeded > reached + 3000, within=30, message="callers go on without a control plane")
+        for part in parts:
+            stack.release(part)
+        for part in parts:
+            stack.wait_ready(part, within=60)
+        eventually(lambda: everything_answers(penstock, model), within=HEALED_SECONDS, message="all is healed")
+    assert seen.failures == []
+    settled_at(penstock, model, before + seen.succeeded)
+    eventually(lambda: exposed(penstock)[0] >= exposures + seen.succeeded, within=SETTLED_SECONDS)
+    assert exposed(penstock)[0] == exposures + seen.succeeded
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_restarts_in_the_middle_of_a_run_loses_nothing(stack, penstock, model, service):
+    before, exposures = charged(penstock, model), exposed(penstock)[0]
+    with load(stack.address("ingress"), model, f"restart-{service}") as seen:
+        eventually(lambda: seen.succeeded > 300)
+        stack.restart(service)
+        reached = seen.succeeded
+        eventually(lambda: seen.succeeded > reached + 300)
+    assert seen.failures == []
+    eventually(lambda: everything_answers(penstock, model), within=HEALED_SECONDS)
+    settled_at(penstock, model, before + seen.succeeded)
+    eventually(lambda: exposed(penstock)[0] >= exposures + seen.succeeded, within=SETTLED_SECONDS)
+    assert exposed(penstock)[0] == exposures + seen.succeeded
+
+
+def test_cost_tracking_is_down_for_a_minute_and_every_request_is_charged_once(stack, penstock, model):
+    before, (exposures, units) = charged(penstock, model), exposed(penstock)
+    with load(stack.address("ingress"), model, "unpaid") as seen:
+        eventually(lambda: seen.succeeded > 300)
+        with stack.held_down("cost_tracking"):
+            reached = seen.succeeded
+            eventually(lambda: seen.succeeded > reached + 20_000, within=60, message="a minute's worth of calls")
+    assert seen.failures == []
+    stack.wait_ready("cost_tracking", within=60)
+    settled_at(penstock, model, before + seen.succeeded)
+    eventually(lambda: exposed(penstock)[0] >= exposures + seen.succeeded, within=SETTLED_SECONDS)
+    assert exposed(penstock) == (exposures + seen.succeeded, units + len(seen.units))

@@ -1,0 +1,68 @@
+"""Under 32 callers without retries: a Triton is killed, a Triton hangs; the callers hardly notice."""
+
+import json
+import urllib.request
+
+from tests.chaos.load import CALLERS, load
+from tests.polling import eventually
+from tests.serving import await_servers
+
+OFF_SECONDS, BACK_SECONDS = 5, 10
+
+
+def sent_to(stack, server):
+    """Requests that Envoy has sent to a Triton so far, over all its clusters."""
+    port = stack.ports[f"triton_{server}_grpc"]
+    url = f"http://{stack.address('envoy_admin')}/clusters?format=json"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        clusters = json.load(answer)["cluster_statuses"]
+    return sum(
+        int(stat.get("value", 0))
+        for cluster in clusters
+        for host in cluster.get("host_statuses", ())
+        if host["address"]["socket_address"]["port_value"] == port
+        for stat in host["stats"]
+        if stat["name"] == "rq_total"
+    )
+
+
+def quiet(stack, server, seen):
+    """Whether the server got nothing while the callers got two hundred answers."""
+    before, answered = sent_to(stack, server), seen.calls
+    eventually(lambda: seen.calls > answered + 200, message="callers go on")
+    return sent_to(stack, server) == before
+
+
+def test_a_killed_server_fails_no_call(stack, penstock, model):
+    with load(stack.address("ingress"), model, "killed") as seen:
+        eventually(lambda: seen.succeeded > 1000)
+        stack.kill("triton-a")
+        eventually(lambda: quiet(stack, "a", seen), within=OFF_SECONDS, message="traffic is off the dead server")
+        eventually(lambda: stack.ready("triton-a"), within=60, message="the supervisor brings it back")
+        await_servers(penstock, model, 2, within=BACK_SECONDS)
+        eventually(lambda: not quiet(stack, "a", seen), within=BACK_SECONDS, message="it takes traffic again")
+    assert seen.failures == []
+
+
+def test_a_server_that_hangs_fails_at_most_the_calls_in_flight(stack, penstock, model):
+    with load(stack.address("ingress"), model, "hung") as seen:
+        eventually(lambda: seen.succeeded > 1000)
+        stack.suspend("triton-b")
+        try:
+            eventually(lambda: quiet(stack, "b", seen), within=OFF_SECONDS, message="traffic is off the hung server")
+        finally:
+            stack.resume("triton-b")
+        await_servers(penstock, model, 2, within=BACK_SECONDS)
+        eventually(lambda: not quiet(stack, "b", seen), within=BACK_SECONDS, message="it takes traffic again")
+    assert seen.failed <= CALLERS, seen.failures[:5]
+
+
+def test_a_server_that_restarts_empty_takes_traffic_only_for_what_it_has(stack, penstock, model):
+    """Triton answers NOT_FOUND for a version that is not loaded; no caller may ever see that."""
+    with load(stack.address("ingress"), model, "empty") as seen:
+        eventually(lambda: seen.succeeded > 500)
+        stack.kill("triton-b")
+        eventually(lambda: stack.ready("triton-b"), within=60)
+        await_servers(penstock, model, 2, within=BACK_SECONDS)
+        eventually(lambda: not quiet(stack, "b", seen), within=BACK_SECONDS)
+    assert seen.failures == []
