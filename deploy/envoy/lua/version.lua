@@ -30,7 +30,7 @@ local function rewrite(handle, text)
   local chain = chains[text] or compile(text)
   local number = tonumber(handle:headers():get("x-envoy-attempt-count"))
   local attempt = chain[number]
-  if number > 1 and attempt.version ~= chain[1].version then
+  if number > 1 and attempt.suffix ~= chain[1].suffix then
     local metadata = handle:streamInfo():dynamicMetadata()
     metadata:set("penstock", "version", attempt.version)
     metadata:set("penstock", "degraded", "fallback-model")

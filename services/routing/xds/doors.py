@@ -1,0 +1,77 @@
+"""The default scope: where a call goes while no model has been read from it. Nothing here reaches a Triton.
+
+The same for every policy: it is there before the first one is compiled.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.routing.xds.messages import LuaPerRoute, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
+from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, refuse
+
+DEFAULT = "default"
+NO_MODEL = "-"
+"""The default scope's key: no model can be called so."""
+
+INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED = 13, 7, 12
+PUBLIC = (
+    ("/penstock.routing.v1.", "routing"),
+    ("/penstock.feature_store.v1.", "feature_store"),
+    ("/penstock.model_serving.v1.", "model_serving"),
+    ("/penstock.experimentation.v1.", "experimentation"),
+    ("/penstock.cost_tracking.v1.", "cost_tracking"),
+    ("/penstock.health_monitoring.v1.", "health_monitoring"),
+    ("/grpc.reflection.v1.", "routing"),
+    ("/grpc.reflection.v1alpha.", "routing"),
+    ("/grpc.health.v1.", "routing"),
+    ("/inference.GRPCInferenceService/", "model_serving"),
+)
+BETWEEN_SERVICES = r"/penstock\.\w+\.v1\.\w+/(Watch\w+|DeliverRecords)"
+NO_LUA = {"envoy.filters.http.lua": packed(LuaPerRoute(disabled=True))}
+
+
+def scope() -> tuple[str, Message]:
+    key = {"fragments": [{"string_key": NO_MODEL}]}
+    return DEFAULT, ScopedRouteConfiguration(name=DEFAULT, route_configuration_name=DEFAULT, key=key)
+
+
+def table() -> tuple[str, Message]:
+    host = {
+        "name": "doors",
+        "domains": ["*"],
+        "request_body_buffer_limit": {"value": LARGEST_BODY},
+        "routes": [*_inference(), *_services()],
+    }
+    return DEFAULT, RouteConfiguration(name=DEFAULT, virtual_hosts=[host])
+
+
+def _inference() -> Iterator[dict[str, Any]]:
+    slow = {"path": MODEL_INFER, "headers": [{"name": "x-penstock-door", "string_match": {"exact": "slow"}}]}
+    yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
+    # only an error in inference.lua ends here
+    yield refuse("unread", {"path": MODEL_INFER}, 500, INTERNAL, "the request could not be read")
+
+
+def _services() -> Iterator[dict[str, Any]]:
+    private = {"safe_regex": {"regex": BETWEEN_SERVICES}}
+    message = "%PATH(NQ)% is between services only"
+    yield refuse("private", private, 403, PERMISSION_DENIED, message) | {"typed_per_filter_config": NO_LUA}
+    for prefix, cluster in PUBLIC:
+        yield {
+            "name": cluster,
+            "match": {"prefix": prefix},
+            "route": _to(cluster),
+            "typed_per_filter_config": NO_LUA,
+        }
+    message = "there is no %PATH(NQ)% here"
+    yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message) | {"typed_per_filter_config": NO_LUA}
+
+
+def _to(cluster: str) -> dict[str, Any]:
+    return {
+        "cluster": cluster,
+        "timeout": seconds(0),
+        "max_stream_duration": {"grpc_timeout_header_max": seconds(0)},
+    }

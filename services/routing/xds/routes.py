@@ -1,0 +1,147 @@
+"""A model's scope: its route table, in which every call to the model ends at a chain or is refused."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.routing.domain.compiled import Chain, ModelPolicy, Policy, Slice
+from services.routing.xds.clusters import UNSERVED
+from services.routing.xds.messages import PreviousHosts, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
+from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
+
+SET, ADD_IF_ABSENT = 2, 1
+RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
+# An attempt that ends so is tried again. NOT_FOUND (grpc-status 5) is one of them: on a route that names a deployed
+# version it means that this server has lost it, as one does that has just restarted.
+RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-headers"
+PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
+# The version that answered, where it is not the first of the chain: version.lua has left it in metadata
+FALLEN_BACK = [
+    header("x-penstock-model-version", "%DYNAMIC_METADATA(penstock:version)%", SET),
+    header("x-penstock-degraded", "%DYNAMIC_METADATA(penstock:degraded)%", SET),
+]
+
+
+def scopes(policy: Policy) -> Iterator[tuple[str, Message]]:
+    for model in policy.models:
+        name = f"model/{model}"
+        key = {"fragments": [{"string_key": model}]}
+        yield name, ScopedRouteConfiguration(name=name, route_configuration_name=name, key=key)
+
+
+def tables(policy: Policy) -> Iterator[tuple[str, Message]]:
+    for model in policy.models.values():
+        name = f"model/{model.model}"
+        host = {
+            "name": "models",
+            "domains": ["*"],
+            "include_request_attempt_count": True,
+            "include_attempt_count_in_response": True,
+            "request_body_buffer_limit": {"value": LARGEST_BODY},
+            "response_headers_to_add": FALLEN_BACK,
+            "retry_policy": _retries(model),
+            "routes": list(_routes(model)),
+        }
+        yield name, RouteConfiguration(name=name, virtual_hosts=[host])
+
+
+def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:
+    for tenant in model.exhausted_tenants:
+        spent = [{"name": "x-penstock-tenant", "string_match": {"exact": tenant}}]
+        message = f"the budget for {model.model} of tenant %REQ(x-penstock-tenant)% is spent"
+        yield refuse("exhausted", _match(spent), 429, RESOURCE_EXHAUSTED, message)
+    yield _split(model)
+    for chain in model.pinned:
+        named = [{"name": "x-penstock-pin", "string_match": {"exact": chain.wanted.version}}]
+        yield {"name": "pinned", "match": _match(named), **_answer(model, chain), "route": _action(model, chain)}
+    message = f"model {model.model} has no version %REQ(x-penstock-pin)% deployed"
+    yield refuse("unknown-version", _match([]), 404, NOT_FOUND, message)
+
+
+def _split(model: ModelPolicy) -> dict[str, Any]:
+    unpinned = _match([{"name": "x-penstock-pin", "present_match": True, "invert_match": True}])
+    if len(model.slices) == 1:
+        owner = model.slices[0]
+        return {
+            "name": "split",
+            "match": unpinned,
+            **_answer(model, owner.chain, owner),
+            "route": _action(model, owner.chain),
+        }
+    weighted = [
+        {
+            "name": _cluster(owner.chain),
+            "weight": {"value": owner.end - owner.start},
+            **_answer(model, owner.chain, owner),
+        }
+        for owner in model.slices
+    ]
+    action = {
+        **_limits(model),
+        "weighted_clusters": {"clusters": weighted, "use_hash_policy": {"value": True}},
+        "hash_policy": [_salted(model.salt)],
+    }
+    return {"name": "split", "match": unpinned, "route": action}
+
+
+def _match(headers: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"path": MODEL_INFER, "headers": headers}
+
+
+def _cluster(chain: Chain) -> str:
+    return chain.composite or UNSERVED
+
+
+def _action(model: ModelPolicy, chain: Chain) -> dict[str, Any]:
+    return {**_limits(model), "cluster": _cluster(chain)}
+
+
+def _limits(model: ModelPolicy) -> dict[str, Any]:
+    """The caller's deadline holds, whatever it is; the route's own limit is for callers without one."""
+    longest: dict[str, Any] = {"grpc_timeout_header_max": seconds(0)}
+    if model.timeout > 0:
+        longest["max_stream_duration"] = seconds(model.timeout)
+    return {"timeout": seconds(0), "max_stream_duration": longest}
+
+
+def _answer(model: ModelPolicy, chain: Chain, owner: Slice | None = None) -> dict[str, Any]:
+    """The chain on the way to the server, who answered on the way back."""
+    if not chain.attempts:
+        return {}
+    first = chain.attempts[0].target
+    said = [header("x-penstock-model-version", first.version, ADD_IF_ABSENT)]
+    if first != chain.wanted:
+        said.append(header("x-penstock-degraded", "fallback-model", ADD_IF_ABSENT))
+    if owner is not None and owner.experiment:
+        said.append(header("x-penstock-variant", owner.variant, SET))
+        said.append(header("x-penstock-experiment", owner.experiment, SET))
+    versions = ",".join(
+        a.target.version if a.target.model == model.model else f"{a.target.model}/{a.target.version}"
+        for a in chain.attempts
+    )
+    return {"request_headers_to_add": [header("x-penstock-chain", versions, SET)], "response_headers_to_add": said}
+
+
+def _salted(salt: str) -> Mapping[str, Any]:
+    escaped = salt.replace("\\", "\\\\")
+    rewrite = {"pattern": {"regex": "^(.*)$"}, "substitution": f"\\1:{escaped}"}
+    return {"header": {"header_name": "x-penstock-routing-key", "regex_rewrite": rewrite}}
+
+
+def _retries(model: ModelPolicy) -> dict[str, Any]:
+    retries = model.retries
+    policy: dict[str, Any] = {
+        "retry_on": RETRY_ON,
+        "retriable_headers": [{"name": "grpc-status", "string_match": {"exact": str(NOT_FOUND)}}],
+        "num_retries": {"value": retries.attempts},
+        "retry_back_off": {
+            "base_interval": seconds(retries.back_off_base),
+            "max_interval": seconds(retries.back_off_max),
+        },
+        "retry_host_predicate": [PREVIOUS_HOSTS],
+        "host_selection_retry_max_attempts": 20,
+    }
+    if retries.per_try_timeout > 0:
+        policy["per_try_timeout"] = seconds(retries.per_try_timeout)
+    return policy
