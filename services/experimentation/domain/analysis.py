@@ -110,12 +110,14 @@ def split_p_value(experiment: Experiment, variants: Sequence[Weighed]) -> float 
 def _verdict(experiment: Experiment, variants: Sequence[Weighed], winner: Weighed | None) -> str:
     control, *others = variants
     if winner:
-        return f"{winner.variant} wins: {_progress(experiment, winner)}"
+        return f"{winner.variant} wins with {_progress(experiment, winner)}"
     if not any(variant.tally.outcomes for variant in variants):
         return "no winner: no outcome has been joined to an exposure yet"
     if not control.tally.outcomes:
         return f"no winner: the control {control.variant} has no outcomes yet"
-    return "no winner yet: " + "; ".join(f"{variant.variant} {_progress(experiment, variant)}" for variant in others)
+    return "no winner yet: " + "; ".join(
+        f"{variant.variant} has {_progress(experiment, variant)}" for variant in others
+    )
 
 
 def _progress(experiment: Experiment, variant: Weighed) -> str:
@@ -123,8 +125,8 @@ def _progress(experiment: Experiment, variant: Weighed) -> str:
     minimum = experiment.draft.minimum_lift
     needs = f"< -{minimum:.1%}" if experiment.draft.direction is Direction.LOWER else f"> {minimum:.1%}"
     return (
-        f"is better than the control with P = {variant.probability_better:.4f} (needs > {ENOUGH}),"
-        f" lift {variant.lift:+.1%} (needs {needs}), 95 % interval {low:+.1%} to {high:+.1%}"
+        f"P(better than the control) = {variant.probability_better:.4f} (needs > {ENOUGH}),"
+        f" a lift of {variant.lift:+.1%} (needs {needs}), 95 % between {low:+.1%} and {high:+.1%}"
     )
 
 
