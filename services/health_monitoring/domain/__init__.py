@@ -1,0 +1,1 @@
+"""Targets, beliefs, call statistics, and what follows from them: pure rules, times are given."""

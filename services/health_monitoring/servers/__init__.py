@@ -1,0 +1,1 @@
+"""The two contracts that this service answers: its own, and Envoy's access log stream."""

@@ -1,0 +1,42 @@
+"""Tells readers and Prometheus whenever a decision has changed."""
+
+from prometheus_client import Gauge
+
+from libs.watch import Publisher
+from penstock.health_monitoring.v1.health_pb2 import TargetHealth
+from services.health_monitoring.domain.belief import State
+from services.health_monitoring.domain.health import Health
+from services.health_monitoring.domain.monitor import Monitor
+from services.health_monitoring.domain.target import Kind
+from services.health_monitoring.servers import encode
+
+SERVICE_HEALTH = Gauge("ai_service_health", "1 while a Penstock service is HEALTHY, 0 otherwise.", ["service"])
+TARGET_STATE = Gauge(
+    "penstock_target_state", "State of each target: 1 HEALTHY, 2 UNHEALTHY, 3 UNKNOWN.", ["target", "kind"]
+)
+
+
+class Publication:
+    """Holds its tongue until the monitor is informed."""
+
+    def __init__(self, publisher: Publisher[TargetHealth]) -> None:
+        self._publisher = publisher
+        self._shown: set[tuple[str, Kind]] = set()
+
+    def tell(self, monitor: Monitor) -> None:
+        healths = monitor.healths()
+        self._show(healths)
+        if monitor.informed:
+            self._publisher.publish(encode.health(each) for each in healths)
+
+    def _show(self, healths: list[Health]) -> None:
+        shown: set[tuple[str, Kind]] = set()
+        for each in healths:
+            key = (each.target.identity, each.target.kind)
+            shown.add(key)
+            TARGET_STATE.labels(*key).set(int(encode.STATES[each.state]))
+            if each.target.kind is Kind.SERVICE:
+                SERVICE_HEALTH.labels(each.target.name).set(int(each.state is State.HEALTHY))
+        for key in self._shown - shown:
+            TARGET_STATE.remove(*key)
+        self._shown = shown
