@@ -71,8 +71,8 @@ class Conversation:
         if not known.known:
             known.known = True
             known.sent = dict(request.had)
-            # in the first request of a type an empty list means everything
-            known.wildcard = "*" in request.subscribe or not request.subscribe
+            # of these two Envoy asks for everything, by an empty list in the first request of a stream
+            known.wildcard = request.type_url in (CDS, SRDS)
             known.asked = set(request.subscribe) - {"*"} - request.had.keys()
         else:
             known.asked |= set(request.subscribe) - {"*"}
@@ -98,6 +98,8 @@ class Conversation:
         """Whether Envoy has acknowledged everything that it is to have. It may have more, to be removed later."""
         if self._in_flight or self._refused or not self._whole:
             return False
+        if not (self._types[CDS].known and self._types[SRDS].known):
+            return False
         return not any(self._missing(url) for url in (CDS, EDS, SRDS, RDS)) and self._endpoints_known()
 
     def next(self) -> list[Response]:
@@ -112,8 +114,7 @@ class Conversation:
                 return list(self._send(url, missing))
         if self._in_flight or not self._endpoints_known():
             return []
-        responses = [*self._send(SRDS, self._missing(SRDS), self._surplus(SRDS)), *self._send(RDS, self._missing(RDS))]
-        return responses
+        return [*self._send(SRDS, self._missing(SRDS), self._surplus(SRDS)), *self._send(RDS, self._missing(RDS))]
 
     def sweep(self) -> list[Response]:
         """Remove the clusters that no route names any more. Only once settled, and some time after."""

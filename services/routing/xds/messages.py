@@ -1,18 +1,11 @@
-"""Envoy's messages that the policy is made of. They come without type stubs: what leaves this package has types again.
+"""Envoy's messages that the policy is made of. They come without type stubs: what leaves this package is typed again.
 
 Composite clusters are missing from xds-protos: their two messages are declared here, where they are not yet known.
 """
 
+from importlib import import_module
 from typing import Any
 
-from envoy.config.cluster.v3 import cluster_pb2  # pyright: ignore[reportMissingTypeStubs]
-from envoy.config.endpoint.v3 import endpoint_pb2  # pyright: ignore[reportMissingTypeStubs]
-from envoy.config.route.v3 import route_pb2, scoped_route_pb2  # pyright: ignore[reportMissingTypeStubs]
-from envoy.extensions.filters.http.lua.v3 import lua_pb2  # pyright: ignore[reportMissingTypeStubs]
-from envoy.extensions.retry.host.previous_hosts.v3 import (  # pyright: ignore[reportMissingTypeStubs]
-    previous_hosts_pb2,
-)
-from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # pyright: ignore[reportMissingTypeStubs]
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -20,13 +13,21 @@ from google.protobuf.message import Message
 
 COMPOSITE = "envoy.extensions.clusters.composite.v3"
 
-Cluster: Any = cluster_pb2.Cluster  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-ClusterLoadAssignment: Any = endpoint_pb2.ClusterLoadAssignment  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-RouteConfiguration: Any = route_pb2.RouteConfiguration  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-ScopedRouteConfiguration: Any = scoped_route_pb2.ScopedRouteConfiguration  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-HttpProtocolOptions: Any = http_protocol_options_pb2.HttpProtocolOptions  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-LuaPerRoute: Any = lua_pb2.LuaPerRoute  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-PreviousHosts: Any = previous_hosts_pb2.PreviousHostsPredicate  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+
+def _envoys(module: str, name: str) -> Any:
+    return getattr(import_module(f"envoy.{module}_pb2"), name)
+
+
+Cluster = _envoys("config.cluster.v3.cluster", "Cluster")
+ClusterLoadAssignment = _envoys("config.endpoint.v3.endpoint", "ClusterLoadAssignment")
+RouteConfiguration = _envoys("config.route.v3.route", "RouteConfiguration")
+ScopedRouteConfiguration = _envoys("config.route.v3.scoped_route", "ScopedRouteConfiguration")
+HttpProtocolOptions = _envoys("extensions.upstreams.http.v3.http_protocol_options", "HttpProtocolOptions")
+LuaPerRoute = _envoys("extensions.filters.http.lua.v3.lua", "LuaPerRoute")
+PreviousHosts = _envoys("extensions.retry.host.previous_hosts.v3.previous_hosts", "PreviousHostsPredicate")
+DeltaDiscoveryResponse = _envoys("service.discovery.v3.discovery", "DeltaDiscoveryResponse")
+AdsServicer = import_module("envoy.service.discovery.v3.ads_pb2_grpc").AggregatedDiscoveryServiceServicer
+add_ads = import_module("envoy.service.discovery.v3.ads_pb2_grpc").add_AggregatedDiscoveryServiceServicer_to_server
 
 
 def type_url(message: Any) -> str:
