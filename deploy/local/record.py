@@ -36,6 +36,10 @@ class PartRecord:
     held: bool = False
     ports: dict[str, int] = field(default_factory=dict[str, int])
 
+    def serves(self) -> bool:
+        """Ready, and not dead since the supervisor last looked."""
+        return self.ready and self.process is not None and self.process.alive()
+
 
 @dataclass(frozen=True)
 class Record:

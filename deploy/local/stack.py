@@ -28,6 +28,7 @@ LOG_TAIL_LINES = 15
 # three deaths in a row are no accident
 TOO_MANY_FAILURES = 3
 HOLD_SECONDS = 40.0
+KILL_SECONDS = 10.0
 
 
 class StackFailed(Exception):
@@ -94,11 +95,12 @@ class Stack:
 
     def pid(self, part: str) -> int:
         """Raises LookupError while the part does not run."""
-        return self._process(part).pid
+        return self.process(part).pid
 
     def ready(self, part: str) -> bool:
+        """Whether its last probe succeeded and its process still runs."""
         known = self.record()
-        return known is not None and known.parts[part].ready
+        return known is not None and known.parts[part].serves()
 
     def restarts(self, part: str) -> int:
         known = self.record()
@@ -111,8 +113,10 @@ class Stack:
         return process is not None and process.alive()
 
     def kill(self, part: str) -> None:
-        """kill -9; the supervisor brings it back."""
-        self.send(part, signal.SIGKILL)
+        """kill -9; returns once it is dead. The supervisor brings it back: `wait_ready`."""
+        process = self.process(part)
+        process.send(signal.SIGKILL)
+        wait_until(lambda: not process.alive(), KILL_SECONDS)
 
     def suspend(self, part: str) -> None:
         """SIGSTOP the whole part, children too, until `resume`."""
@@ -123,12 +127,12 @@ class Stack:
 
     def send(self, part: str, number: signal.Signals) -> None:
         """Raises LookupError when the part does not run."""
-        if not self._process(part).send(number):
+        if not self.process(part).send(number):
             raise LookupError(f"{part} has just ended")
 
     def restart(self, part: str, within: float = START_SECONDS) -> None:
         """End it cleanly and wait until it is ready again."""
-        before = self._process(part)
+        before = self.process(part)
         self._end(part)
         self.wait_ready(part, within, unless=before)
 
@@ -166,7 +170,7 @@ class Stack:
 
         def there() -> bool:
             known = self.record()
-            return known is not None and known.parts[part].ready and known.parts[part].process != unless
+            return known is not None and known.parts[part].serves() and known.parts[part].process != unless
 
         if not wait_until(there, within):
             raise StackFailed(self.failure(f"{part} was not ready within {within:.0f} s"))
@@ -238,7 +242,8 @@ class Stack:
     def _failing(known: Record) -> str | None:
         return next((n for n, p in known.parts.items() if p.failures >= TOO_MANY_FAILURES), None)
 
-    def _process(self, part: str) -> Identity:
+    def process(self, part: str) -> Identity:
+        """Who it is now, to tell it from its successor. Raises LookupError while the part does not run."""
         known = self.record()
         process = None if known is None else known.parts[part].process
         if process is None:
@@ -246,11 +251,11 @@ class Stack:
         return process
 
     def _send_family(self, part: str, number: signal.Signals) -> None:
-        for identity in self._process(part).family():
+        for identity in self.process(part).family():
             identity.send(number)
 
     def _end(self, part: str, number: signal.Signals | None = None) -> None:
-        process = self._process(part)
+        process = self.process(part)
         built = parts.build(self.places, self.ports, [part])[0]
         process.send(number or built.stop_signal)
         process.send(signal.SIGCONT)
