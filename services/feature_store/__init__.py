@@ -1,0 +1,1 @@
+"""Features, declared once: read now from Redis, and as they were from history."""

@@ -1,0 +1,1 @@
+"""Postgres, Redis and Parquet: the only SQL and the only keys."""

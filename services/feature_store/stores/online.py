@@ -1,0 +1,127 @@
+"""What readers get now, in Redis.
+
+    fs:{5:local7:airport3:JFK}        hash, one field a batch view (its id): the newest row, packed
+    fs:{5:local7:airport3:JFK}:e:12   sorted set, one a stream view (its id): events by event time in µs
+
+Between the braces stands domain.keys.instance_key, so all of an instance lies in one slot of a cluster.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import NoScriptError, RedisError
+
+from libs.redis import redis_errors
+from services.feature_store.domain.codec import TIMES_OFFSET
+from services.feature_store.domain.online import Answer, Events, OnlineEvent, OnlineRow, Question
+
+COMMANDS_AT_ONCE = 500
+CHECK_SECONDS = 0.5
+
+# A row too short to hold times is a wreck: anything may take its place
+PUT_ROW = f"""
+local stands = redis.call('HGET', KEYS[1], ARGV[1])
+if stands and #stands >= {TIMES_OFFSET + 16} then
+  local event, created = struct.unpack('<i8i8', stands, {TIMES_OFFSET + 1})
+  local new_event, new_created = struct.unpack('<i8i8', ARGV[2], {TIMES_OFFSET + 1})
+  if event > new_event or (event == new_event and created > new_created) then return 0 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+# Lua prints 14 digits of a number unless told otherwise, and a time in µs has 16
+PUT_EVENTS = """
+for i = 2, #ARGV, 2 do redis.call('ZADD', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', newest - ARGV[1]))
+"""
+
+
+class RedisOnlineStore:
+    """Run `keep_checking` in the background for `reachable`."""
+
+    def __init__(self, client: Redis) -> None:
+        self._redis = client
+        self._scripts: dict[str, str] = {}
+        self.reachable = False
+
+    async def keep_checking(self) -> None:
+        """For ever: see whether Redis answers."""
+        while True:
+            try:
+                self.reachable = bool(await self._redis.ping())
+            except (RedisError, OSError):
+                self.reachable = False
+            await asyncio.sleep(CHECK_SECONDS)
+
+    async def put_rows(self, view_id: int, rows: Sequence[OnlineRow]) -> int:
+        calls = [(_row_key(row.key), [view_id, row.packed]) for row in rows]
+        return sum(await self._run(PUT_ROW, calls))
+
+    async def put_events(self, view_id: int, keep_us: int, events: Sequence[OnlineEvent]) -> None:
+        arguments: dict[bytes, list[Any]] = {}
+        for event in events:
+            arguments.setdefault(event.key, [keep_us]).extend((event.event_us, event.packed))
+        await self._run(PUT_EVENTS, [(_event_key(key, view_id), values) for key, values in arguments.items()])
+
+    async def read(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        def ask(pipe: Pipeline) -> None:
+            for key, view_ids, spans in questions:
+                if view_ids:
+                    pipe.hmget(_row_key(key), [str(view_id) for view_id in view_ids])
+                for view_id, since_us, until_us in spans:
+                    events = _event_key(key, view_id)
+                    pipe.zrevrange(events, 0, 0, withscores=True)
+                    pipe.zrangebyscore(events, since_us, f"({until_us}")
+
+        answers = iter(await self._exchange(ask))
+        found: list[Answer] = []
+        for _, view_ids, spans in questions:
+            rows = dict(zip(view_ids, next(answers), strict=True)) if view_ids else {}
+            found.append(Answer(rows, {span.view_id: _events(next(answers), next(answers)) for span in spans}))
+        return found
+
+    async def _run(self, script: str, calls: Sequence[tuple[bytes, list[Any]]]) -> list[Any]:
+        """The script once for each (key, arguments); all again, which changes nothing, when Redis has forgotten it."""
+        found: list[Any] = []
+        for start in range(0, len(calls), COMMANDS_AT_ONCE):
+            some = calls[start : start + COMMANDS_AT_ONCE]
+            try:
+                found += await self._evaluate(script, some)
+            except NoScriptError:
+                self._scripts.pop(script, None)
+                found += await self._evaluate(script, some)
+        return found
+
+    async def _evaluate(self, script: str, calls: Sequence[tuple[bytes, list[Any]]]) -> list[Any]:
+        with redis_errors():
+            if script not in self._scripts:
+                self._scripts[script] = await self._redis.script_load(script)
+        digest = self._scripts[script]
+
+        def ask(pipe: Pipeline) -> None:
+            for key, arguments in calls:
+                pipe.evalsha(digest, 1, key, *arguments)
+
+        return await self._exchange(ask)
+
+    async def _exchange(self, ask: Callable[[Pipeline], None]) -> list[Any]:
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                ask(pipe)
+                return await pipe.execute()
+
+
+def _events(newest: list[tuple[bytes, float]], packed: list[bytes]) -> Events:
+    return Events(int(newest[0][1]) if newest else None, packed)
+
+
+def _row_key(instance: bytes) -> bytes:
+    return b"fs:{%s}" % instance
+
+
+def _event_key(instance: bytes, view_id: int) -> bytes:
+    return b"fs:{%s}:e:%d" % (instance, view_id)
