@@ -53,10 +53,14 @@ OUTLIERS: Mapping[str, Any] = {
 NO_PANIC: Mapping[str, Any] = {"healthy_panic_threshold": {"value": 0}}
 
 
+def unserved() -> tuple[str, Message]:
+    return UNSERVED, Cluster(name=UNSERVED, type=STATIC, load_assignment={"cluster_name": UNSERVED})
+
+
 def clusters(policy: Policy) -> Iterator[tuple[str, Message]]:
     http2 = packed(HttpProtocolOptions(explicit_http_config={"http2_protocol_options": {}}))
     protocol = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
-    yield UNSERVED, Cluster(name=UNSERVED, type=STATIC, load_assignment={"cluster_name": UNSERVED})
+    yield unserved()
     for name, servers in policy.server_sets.items():
         yield (
             name,

@@ -39,8 +39,11 @@ def build(policy: Policy) -> Snapshot:
 
 
 def without_policy() -> Mapping[str, Mapping[str, Resource]]:
-    """What an Envoy may have before there is any policy: the doors to the services."""
-    return {RDS: _encoded([doors.table()]), SRDS: _encoded([doors.scope()])}
+    """What an Envoy may have before there is any policy: the doors to the services.
+
+    With one cluster: an Envoy that starts opens no listener, the mesh's neither, before it has heard of clusters.
+    """
+    return {CDS: _encoded([clusters.unserved()]), RDS: _encoded([doors.table()]), SRDS: _encoded([doors.scope()])}
 
 
 def _encoded(messages: Iterable[tuple[str, Message]]) -> dict[str, Resource]:

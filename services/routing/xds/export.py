@@ -1,0 +1,72 @@
+"""A snapshot as a static Envoy configuration, for people and for `envoy --mode validate`.
+
+It is the policy, not the whole data plane: one listener that chooses a route table by the header x-penstock-scope, as
+the Lua filters and logs of deploy/envoy/bootstrap.yaml leave it to.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from google.protobuf.json_format import MessageToJson
+
+from services.routing.domain.snapshot import Snapshot
+from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
+from services.routing.xds.resources import CDS, EDS, RDS, SRDS
+
+LISTEN = {"socket_address": {"address": "127.0.0.1", "port_value": 10000}}
+MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+
+
+def export(snapshot: Snapshot) -> str:
+    """YAML, the same for the same snapshot."""
+    endpoints = _decoded(snapshot, EDS, ClusterLoadAssignment)
+    clusters = [_static(cluster, endpoints) for cluster in _decoded(snapshot, CDS, Cluster).values()]
+    configuration = {"static_resources": {"listeners": [_listener(snapshot)], "clusters": clusters}}
+    written = yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=120)
+    return f"# Penstock policy {snapshot.revision}\n{written}"
+
+
+def _static(cluster: dict[str, Any], endpoints: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    found = endpoints.get(cluster["name"])
+    if found is None:
+        return cluster
+    kept = {key: value for key, value in cluster.items() if key not in ("type", "eds_cluster_config")}
+    return {**kept, "type": "STRICT_DNS", "load_assignment": found}
+
+
+def _listener(snapshot: Snapshot) -> dict[str, Any]:
+    tables = _decoded(snapshot, RDS, RouteConfiguration)
+    scopes = [
+        # its doors lead to clusters of the bootstrap, which are not here
+        {
+            "name": scope["name"],
+            "key": scope["key"],
+            "route_configuration": {**tables[scope["route_configuration_name"]], "validate_clusters": False},
+        }
+        for scope in _decoded(snapshot, SRDS, ScopedRouteConfiguration).values()
+    ]
+    key = {"header_value_extractor": {"name": "x-penstock-scope", "element_separator": ",", "index": 0}}
+    manager = {
+        "@type": f"type.googleapis.com/{MANAGER}",
+        "stat_prefix": "policy",
+        "scoped_routes": {
+            "name": "models",
+            "scope_key_builder": {"fragments": [key]},
+            "scoped_route_configurations_list": {"scoped_route_configurations": scopes},
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"type.googleapis.com/{ROUTER}"}}
+        ],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {"name": "policy", "address": LISTEN, "filter_chains": [{"filters": filters}]}
+
+
+def _decoded(snapshot: Snapshot, url: str, message: Any) -> dict[str, dict[str, Any]]:
+    return {
+        name: json.loads(MessageToJson(message.FromString(resource.body), preserving_proto_field_name=True))
+        for name, resource in sorted(snapshot.resources[url].items())
+    }
