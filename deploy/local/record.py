@@ -52,9 +52,9 @@ class Record:
     def with_part(self, name: str, part: PartRecord) -> Record:
         return replace(self, parts={**self.parts, name: part})
 
-    @property
-    def ready(self) -> bool:
-        return bool(self.parts) and all(part.ready for part in self.parts.values())
+    def serves(self) -> bool:
+        """Whether every part does."""
+        return bool(self.parts) and all(part.serves() for part in self.parts.values())
 
     def alive(self) -> bool:
         """Whether the supervisor that wrote this still runs."""

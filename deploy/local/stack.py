@@ -55,8 +55,13 @@ class Stack:
             if known is not None and known.alive() and known.stopping:
                 wait_until(lambda: not known.alive(), STOP_SECONDS)
             if known is not None and known.alive():
-                self._wait_until_ready(known.alive, within)
-                return False
+                try:
+                    self._wait_until_ready(known.alive, within)
+                except StackFailed:
+                    if known.alive():
+                        raise
+                else:
+                    return False
             self.clean()
             built = parts.build(self.places, self.ports, self.names, durable=self.durable)
             self.ports.require_free([(part.name, port) for part in built for port in part.ports])
@@ -227,12 +232,12 @@ class Stack:
     def _wait_until_ready(self, alive: Callable[[], bool], within: float) -> None:
         def settled() -> bool:
             known = record.read(self.places)
-            ready = known is not None and known.alive() and known.ready
+            ready = known is not None and known.alive() and known.serves()
             return ready or not alive() or (known is not None and self._failing(known) is not None)
 
         done = wait_until(settled, within)
         known = record.read(self.places)
-        if known is not None and known.alive() and known.ready:
+        if known is not None and known.alive() and known.serves():
             return
         failing = None if known is None else self._failing(known)
         why = f"{failing} keeps dying" if failing else f"not ready within {within:.0f} s" if not done else "it died"

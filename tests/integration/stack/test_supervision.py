@@ -17,7 +17,7 @@ import redis
 
 from deploy.local.places import CHECKOUT, Places
 from deploy.local.ports import PortInUse, Ports
-from deploy.local.processes import Identity
+from deploy.local.processes import Identity, kill_all
 from deploy.local.stack import Stack, StackFailed
 from tests.polling import eventually
 
@@ -103,8 +103,7 @@ async def test_all_of_it_starts_again_after_everything_was_killed(small: Stack) 
     known = small.record()
     assert known is not None
     family = [i for part in known.parts.values() if part.process for i in part.process.family()]
-    for identity in [known.supervisor, *family]:
-        identity.send(signal.SIGKILL)
+    kill_all([known.supervisor, *family])
     assert small.start() is True
     connection = await asyncpg.connect(small.postgres_dsn)
     assert await connection.fetchval("SELECT count(*) FROM kept") == 0

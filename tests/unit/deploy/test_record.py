@@ -27,7 +27,7 @@ def test_what_is_written_is_read(places: Places) -> None:
     written = Record(Identity.mine(), parts, stopping=True)
     record.write(places, written)
     assert record.read(places) == written
-    assert not written.ready
+    assert not written.serves()
     record.remove(places)
     assert record.read(places) is None
 
