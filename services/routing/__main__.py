@@ -1,0 +1,75 @@
+"""python -m services.routing"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from libs import serve
+from libs.channels import open_channel
+from libs.clock import SystemClock
+from libs.postgres import Database
+from penstock.routing.v1 import routing_service_pb2 as pb
+from penstock.routing.v1.routing_service_pb2_grpc import add_RoutingServiceServicer_to_server
+from services.routing import clients, config
+from services.routing.compilation import Compilation
+from services.routing.domain.known import Ears
+from services.routing.servers import public
+from services.routing.servers.routing import RoutingServicer
+from services.routing.stores.last_known import LastKnownFile
+from services.routing.stores.routes import PostgresRoutes
+from services.routing.xds.ads import Ads
+from services.routing.xds.resources import compile_snapshot
+
+NAME = "routing"
+MIGRATIONS = Path(__file__).parent / "migrations"
+Word = TypeVar("Word")
+
+
+async def build(settings: config.Config) -> serve.App:
+    clock = SystemClock()
+    database = Database(settings.postgres_dsn, NAME, MIGRATIONS)
+    routes = PostgresRoutes(database)
+    mesh = open_channel(settings.mesh_address)
+    ads = Ads(clock)
+    last_known = LastKnownFile(settings.state_dir)
+    ears = Ears(last_known.read())
+    compilation = Compilation(ears, compile_snapshot, ads.publish, last_known)
+    servicer = RoutingServicer(database, routes, ads, clock)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_RoutingServiceServicer_to_server(servicer, server)
+        ads.register(server)
+
+    return serve.App(
+        services=[pb.DESCRIPTOR.services_by_name["RoutingService"].full_name],
+        register=register,
+        reflected=public.SERVICES,
+        background=[
+            database.keep_open(),
+            compilation.run(),
+            _listen(routes.watch(), ears.routes),
+            _listen(clients.follow_deployed(mesh), ears.deployed),
+            _listen(clients.follow_allocations(mesh), ears.allocations),
+            _listen(clients.follow_unhealthy(mesh), ears.unhealthy),
+        ],
+        # with a policy in force Envoy is served, whether or not routes can be written
+        components={"policy or postgres": lambda: compilation.newest is not None or database.reachable},
+        close=[mesh.close, database.close],
+    )
+
+
+async def _listen(words: AsyncIterator[Word], hear: Callable[[Word], None]) -> None:
+    async for word in words:
+        hear(word)
+
+
+def main() -> None:
+    settings = config.read(os.environ)
+    serve.run(NAME, settings.address, lambda: build(settings))
+
+
+if __name__ == "__main__":
+    main()
