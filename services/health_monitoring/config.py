@@ -34,7 +34,7 @@ def read(variables: Mapping[str, str]) -> Config:
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS", "127.0.0.1:10001"),
         services=environment.pairs("PENSTOCK_SERVICE_ADDRESSES", ""),
         probe_interval=interval,
-        probe_timeout=environment.number("PENSTOCK_PROBE_TIMEOUT_SECONDS", min(5.0, interval), least=0.05),
+        probe_timeout=environment.number("PENSTOCK_PROBE_TIMEOUT_SECONDS", min(5.0, interval) or 5.0, least=0.05),
     )
     environment.check()
     return config

@@ -38,5 +38,6 @@ def asked(scope: str, chain: str, attempt: int) -> tuple[str, str] | None:
     entries = chain.split(",")
     if not scope or not 0 < attempt <= len(entries):
         return None
-    model, slash, version = entries[attempt - 1].rpartition("/")
-    return (model if slash else scope, version) if version else None
+    other, slash, version = entries[attempt - 1].rpartition("/")
+    model = other if slash else scope
+    return (model, version) if model and version else None

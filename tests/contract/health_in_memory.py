@@ -1,0 +1,42 @@
+"""What health_monitoring remembers, without Postgres: what a store must do, in the fewest words."""
+
+
+class HealthInMemory:
+    def __init__(self):
+        self._targets = {}
+        self._transitions = {}
+
+    async def record(self, transitions, remembered, gone):
+        for each in transitions:
+            self._transitions.setdefault((each.time, each.target), each)
+        self._targets.update({each.target.identity: each for each in remembered})
+        for identity in gone:
+            self._targets.pop(identity, None)
+
+    async def remembered(self):
+        return [self._targets[identity] for identity in sorted(self._targets)]
+
+    async def recent(self, of_each):
+        found = []
+        for identity in self._targets:
+            found += [each for each in self._newest_first() if each.target == identity][:of_each]
+        return sorted(found, key=lambda each: (each.time, each.target))
+
+    async def transitions(self, target, since, page):
+        rows = [
+            each
+            for each in self._newest_first()
+            if (not target or each.target == target)
+            and (since is None or each.time >= since)
+            and (not page.after or (each.time.isoformat(), each.target) < page.after)
+        ]
+        return page.split(rows[: page.lookahead], lambda each: (each.time.isoformat(), each.target))
+
+    async def tidy(self, before, most):
+        kept = [each for each in self._newest_first()[:most] if each.time >= before]
+        deleted = len(self._transitions) - len(kept)
+        self._transitions = {(each.time, each.target): each for each in kept}
+        return deleted
+
+    def _newest_first(self):
+        return [self._transitions[key] for key in sorted(self._transitions, reverse=True)]
