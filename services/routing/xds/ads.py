@@ -72,6 +72,7 @@ class Ads:
                 self._note(name, stream)
         finally:
             reading.cancel()
+            await asyncio.wait([reading])
             self._leave(name, stream)
 
     async def _read(self, name: str, stream: "_Stream", first: Any, requests: AsyncIterator[Any]) -> None:
@@ -150,20 +151,16 @@ class _Stream:
 
     async def responses(self, reading: asyncio.Task[None]) -> AsyncIterator[Response]:
         """What is to be sent, as it becomes due; ends with the task that reads Envoy's requests."""
-        while True:
+        reading.add_done_callback(lambda _: self._news.set())
+        while not reading.done():
             self._news.clear()
             for response in self._conversation.next():
                 yield response
-            if self._news.is_set():
-                continue
-            news = asyncio.create_task(self._news.wait())
-            # what is left over may go once nothing has changed for a while
-            patience = self._linger if self.settled else None
-            done, _ = await asyncio.wait([news, reading], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
-            if reading in done:
-                return
-            if not done:
+            try:
+                # what is left over may go once nothing has changed for a while
+                async with asyncio.timeout(self._linger if self.settled else None):
+                    await self._news.wait()
+            except TimeoutError:
                 for response in self._conversation.sweep():
                     yield response
 

@@ -104,21 +104,22 @@ class Conversation:
 
     def next(self) -> list[Response]:
         """What to send now; empty while Envoy still has something to acknowledge, or has all."""
-        if any(response.type_url in (CDS, SRDS, RDS) for response in self._in_flight.values()):
-            return []
-        if self._refused:  # endpoints stay true even where the policy is stuck
-            return list(self._send(EDS, self._missing(EDS)))
-        for url in (CDS, EDS):
-            missing = self._missing(url)
-            if missing:
-                return list(self._send(url, missing))
-        if self._in_flight or not self._endpoints_known():
-            return []
+        if not self._refused and CDS not in self._waiting():
+            clusters = list(self._send(CDS, self._missing(CDS)))
+            if clusters:
+                return clusters
+        # Envoy acknowledges a new cluster only once it has its endpoints; and they stay true where a policy is stuck
+        endpoints = list(self._send(EDS, self._missing(EDS)))
+        if endpoints or self._refused or self._in_flight or not self._endpoints_known():
+            return endpoints
         return [*self._send(SRDS, self._missing(SRDS), self._surplus(SRDS)), *self._send(RDS, self._missing(RDS))]
 
     def sweep(self) -> list[Response]:
         """Remove the clusters that no route names any more. Only once settled, and some time after."""
         return list(self._send(CDS, {}, self._surplus(CDS))) if self.settled else []
+
+    def _waiting(self) -> set[str]:
+        return {response.type_url for response in self._in_flight.values()}
 
     def _wanted(self, url: str) -> Iterable[str]:
         known = self._types[url]
