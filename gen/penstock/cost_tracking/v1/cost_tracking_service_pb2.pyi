@@ -325,7 +325,10 @@ class DeliverRecordsResponse(_message.Message):
 
     COMMITTED_OFFSET_FIELD_NUMBER: _builtins.int
     committed_offset: _builtins.int
-    """One past the last byte that is committed for this file."""
+    """One past the last byte that is committed for this file without a gap. Less than the batch's `end_offset` when bytes
+    before the batch never came (the lines are committed all the same): go on from here.
+    A file that was never told of begins where its first batch does.
+    """
     def __init__(
         self,
         *,

@@ -80,14 +80,14 @@ class CostTrackingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPrices(self, request, context):
-        """Lists prices by meter, model, version, time.
+        """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndPrice(self, request, context):
-        """Sets the end of an open price. PRICE_NOT_FOUND, INVALID_REQUEST.
+        """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,14 +101,17 @@ class CostTrackingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reconcile(self, request, context):
-        """Sets the ledger beside Envoy's and the servers' own counters.
+        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeliverRecords(self, request, context):
-        """Takes lines of Envoy's record log; answers after they are committed. A request is charged once, however often its line comes.
+        """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
+        (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
+        a known key and other content, or without a usable key, is set aside and counted, never charged.
+        STORE_UNAVAILABLE: nothing is known to be committed, send it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

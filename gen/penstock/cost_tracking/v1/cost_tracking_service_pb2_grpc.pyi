@@ -38,15 +38,19 @@ class CostTrackingServiceStub:
     PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
     """
     ListPrices: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ListPricesRequest, _cost_tracking_service_pb2.ListPricesResponse]
-    """Lists prices by meter, model, version, time."""
+    """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
     EndPrice: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]
-    """Sets the end of an open price. PRICE_NOT_FOUND, INVALID_REQUEST."""
+    """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]
     """Sums the ledger by the dimensions asked for."""
     Reconcile: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]
-    """Sets the ledger beside Envoy's and the servers' own counters."""
+    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
     DeliverRecords: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]
-    """Takes lines of Envoy's record log; answers after they are committed. A request is charged once, however often its line comes."""
+    """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
+    (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
+    a known key and other content, or without a usable key, is set aside and counted, never charged.
+    STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+    """
 
 @_typing.type_check_only
 class CostTrackingServiceAsyncStub(CostTrackingServiceStub):
@@ -58,15 +62,19 @@ class CostTrackingServiceAsyncStub(CostTrackingServiceStub):
     PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
     """
     ListPrices: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ListPricesRequest, _cost_tracking_service_pb2.ListPricesResponse]  # type: ignore[assignment]
-    """Lists prices by meter, model, version, time."""
+    """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
     EndPrice: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]  # type: ignore[assignment]
-    """Sets the end of an open price. PRICE_NOT_FOUND, INVALID_REQUEST."""
+    """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]  # type: ignore[assignment]
     """Sums the ledger by the dimensions asked for."""
     Reconcile: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]  # type: ignore[assignment]
-    """Sets the ledger beside Envoy's and the servers' own counters."""
+    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
     DeliverRecords: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]  # type: ignore[assignment]
-    """Takes lines of Envoy's record log; answers after they are committed. A request is charged once, however often its line comes."""
+    """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
+    (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
+    a known key and other content, or without a usable key, is set aside and counted, never charged.
+    STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+    """
 
 class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
     """CostTrackingService owns prices, usage and the ledger."""
@@ -87,7 +95,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.ListPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.ListPricesResponse, _abc.Awaitable[_cost_tracking_service_pb2.ListPricesResponse]]:
-        """Lists prices by meter, model, version, time."""
+        """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
 
     @_abc_1.abstractmethod
     def EndPrice(
@@ -95,7 +103,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.EndPriceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.EndPriceResponse, _abc.Awaitable[_cost_tracking_service_pb2.EndPriceResponse]]:
-        """Sets the end of an open price. PRICE_NOT_FOUND, INVALID_REQUEST."""
+        """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
 
     @_abc_1.abstractmethod
     def GetSpend(
@@ -111,7 +119,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.ReconcileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.ReconcileResponse, _abc.Awaitable[_cost_tracking_service_pb2.ReconcileResponse]]:
-        """Sets the ledger beside Envoy's and the servers' own counters."""
+        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
 
     @_abc_1.abstractmethod
     def DeliverRecords(
@@ -119,6 +127,10 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.DeliverRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.DeliverRecordsResponse, _abc.Awaitable[_cost_tracking_service_pb2.DeliverRecordsResponse]]:
-        """Takes lines of Envoy's record log; answers after they are committed. A request is charged once, however often its line comes."""
+        """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
+        (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
+        a known key and other content, or without a usable key, is set aside and counted, never charged.
+        STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+        """
 
 def add_CostTrackingServiceServicer_to_server(servicer: CostTrackingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

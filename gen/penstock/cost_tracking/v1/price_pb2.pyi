@@ -63,14 +63,18 @@ class Price(_message.Message):
     meter: Global___Meter.ValueType
     """What is counted."""
     model: _builtins.str
-    """Only for this model; empty means every model."""
+    """Only for this model, at most 256 bytes; empty means every model."""
     version: _builtins.str
-    """Only for this version; empty means every version."""
+    """Only for this version, at most 256 bytes; empty means every version. Needs a model."""
     nanodollars_per_unit: _builtins.str
-    """Nano-dollars for one unit, as a decimal number: `1500`, `0.25`. Not negative, at most 18 digits after the point."""
+    """Nano-dollars for one unit, as a decimal number: `1500`, `0.25`. Not negative, at most 18 digits after the point,
+    at most 10^12 ($1,000). A line item is rounded once, half to even.
+    """
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp:
-        """From this time, inclusive. Required."""
+        """From this time, inclusive. Required. Times are kept to the microsecond. In the past it prices what is delivered late,
+        never again what is in the ledger.
+        """
 
     @_builtins.property
     def effective_to(self) -> _timestamp_pb2.Timestamp:

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%penstock/cost_tracking/v1/spend.proto\x12\x19penstock.cost_tracking.v1\"o\n\x08SpendRow\x12\r\n\x05group\x18\x01 \x03(\t\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x12\n\ncompute_us\x18\x03 \x01(\x04\x12\x13\n\x0bnanodollars\x18\x04 \x01(\x03\x12\x19\n\x11unpriced_requests\x18\x05 \x01(\x04\"\xc9\x01\n\x0eReconciliation\x12\x17\n\x0fledger_requests\x18\x01 \x01(\x04\x12\x17\n\x0f\x66\x61iled_requests\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x38\n\x05\x65nvoy\x18\x04 \x03(\x0b\x32).penstock.cost_tracking.v1.CounterReading\x12:\n\x07servers\x18\x05 \x03(\x0b\x32).penstock.cost_tracking.v1.CounterReading\"M\n\x0e\x43ounterReading\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x03 \x01(\tB\x08\n\x06_value*\x92\x01\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IMENSION_TENANT\x10\x01\x12\x13\n\x0f\x44IMENSION_MODEL\x10\x02\x12\x15\n\x11\x44IMENSION_VERSION\x10\x03\x12\x15\n\x11\x44IMENSION_VARIANT\x10\x04\x12\x11\n\rDIMENSION_DAY\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%penstock/cost_tracking/v1/spend.proto\x12\x19penstock.cost_tracking.v1\"o\n\x08SpendRow\x12\r\n\x05group\x18\x01 \x03(\t\x12\x10\n\x08requests\x18\x02 \x01(\x04\x12\x12\n\ncompute_us\x18\x03 \x01(\x04\x12\x13\n\x0bnanodollars\x18\x04 \x01(\x03\x12\x19\n\x11unpriced_requests\x18\x05 \x01(\x04\"\xe2\x01\n\x0eReconciliation\x12\x17\n\x0fledger_requests\x18\x01 \x01(\x04\x12\x17\n\x0f\x66\x61iled_requests\x18\x02 \x01(\x04\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x38\n\x05\x65nvoy\x18\x04 \x03(\x0b\x32).penstock.cost_tracking.v1.CounterReading\x12:\n\x07servers\x18\x05 \x03(\x0b\x32).penstock.cost_tracking.v1.CounterReading\x12\x17\n\x0fpassed_requests\x18\x06 \x01(\x04\"M\n\x0e\x43ounterReading\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x03 \x01(\tB\x08\n\x06_value*\x92\x01\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IMENSION_TENANT\x10\x01\x12\x13\n\x0f\x44IMENSION_MODEL\x10\x02\x12\x15\n\x11\x44IMENSION_VERSION\x10\x03\x12\x15\n\x11\x44IMENSION_VARIANT\x10\x04\x12\x11\n\rDIMENSION_DAY\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.cost_tracking.v1.spend_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIMENSION']._serialized_start=465
-  _globals['_DIMENSION']._serialized_end=611
+  _globals['_DIMENSION']._serialized_start=490
+  _globals['_DIMENSION']._serialized_end=636
   _globals['_SPENDROW']._serialized_start=68
   _globals['_SPENDROW']._serialized_end=179
   _globals['_RECONCILIATION']._serialized_start=182
-  _globals['_RECONCILIATION']._serialized_end=383
-  _globals['_COUNTERREADING']._serialized_start=385
-  _globals['_COUNTERREADING']._serialized_end=462
+  _globals['_RECONCILIATION']._serialized_end=408
+  _globals['_COUNTERREADING']._serialized_start=410
+  _globals['_COUNTERREADING']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

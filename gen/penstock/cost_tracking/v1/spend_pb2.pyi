@@ -67,13 +67,13 @@ class SpendRow(_message.Message):
     NANODOLLARS_FIELD_NUMBER: _builtins.int
     UNPRICED_REQUESTS_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
-    """Inferences that were charged."""
+    """Inferences that a server answered. Failed ones, mirrored copies and the slow door's first line are not among them."""
     compute_us: _builtins.int
-    """Microseconds of compute that were charged."""
+    """Microseconds that servers worked on these inferences, whether or not a compute price was in force."""
     nanodollars: _builtins.int
     """Nano-dollars."""
     unpriced_requests: _builtins.int
-    """Usage for which no price was in force; it is charged 0 and says so here."""
+    """Of `requests`, those for which no price of any meter was in force; each is charged 0 and says so here."""
     @_builtins.property
     def group(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One value for each dimension that was asked for, in its order."""
@@ -97,7 +97,9 @@ Global___SpendRow: _TypeAlias = SpendRow  # noqa: Y015
 
 @_typing.final
 class Reconciliation(_message.Message):
-    """Reconciliation sets the ledger beside the counters of those who did the work."""
+    """Reconciliation sets the ledger beside the counters of those who did the work.
+    `records` is the sum of `ledger_requests`, `failed_requests` and `passed_requests`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -106,15 +108,22 @@ class Reconciliation(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     ENVOY_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
+    PASSED_REQUESTS_FIELD_NUMBER: _builtins.int
     ledger_requests: _builtins.int
     """Inferences in the ledger."""
     failed_requests: _builtins.int
-    """Inferences in the record log that ended in an error, hence are not charged."""
+    """Records that ended in an error, hence are not charged."""
     records: _builtins.int
-    """Records that were taken, charged or not."""
+    """Records that were taken, charged or not. Repeats of a record are not counted."""
+    passed_requests: _builtins.int
+    """Records that are nobody's charge: handed on to a service such as the slow door, whose own call has the line that
+    counts, or mirrored copies.
+    """
     @_builtins.property
     def envoy(self) -> _containers.RepeatedCompositeFieldContainer[Global___CounterReading]:
-        """`downstream_rq_completed` of each Envoy listener that carries inference, since each Envoy started."""
+        """For each Envoy listener that carries inference, its `downstream_rq_completed` of inferences on a route to a server,
+        however they ended, since Envoy started.
+        """
 
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CounterReading]:
@@ -130,10 +139,11 @@ class Reconciliation(_message.Message):
         records: _builtins.int = ...,
         envoy: _abc.Iterable[Global___CounterReading] | None = ...,
         servers: _abc.Iterable[Global___CounterReading] | None = ...,
+        passed_requests: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envoy", b"envoy", "failed_requests", b"failed_requests", "ledger_requests", b"ledger_requests", "records", b"records", "servers", b"servers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envoy", b"envoy", "failed_requests", b"failed_requests", "ledger_requests", b"ledger_requests", "passed_requests", b"passed_requests", "records", b"records", "servers", b"servers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
