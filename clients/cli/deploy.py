@@ -15,6 +15,21 @@ from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement, Serv
 
 app = typer.Typer(help="Servers, and which versions they serve.", no_args_is_help=True)
 EVERY_SECONDS = 0.3
+WAIT_SECONDS = 60.0
+SETTLED = (Deployment.STATE_READY, Deployment.STATE_FAILED)
+
+
+def wait_for(at: Session, wanted: Deployment, seconds: float) -> None:
+    """Create it and show how it stands once it is ready, has failed, or the time is over."""
+    found = at.penstock.deployments.CreateDeployment(pb.CreateDeploymentRequest(deployment=wanted)).deployment
+    deadline = time.monotonic() + seconds
+    while found.state not in SETTLED and time.monotonic() < deadline:
+        time.sleep(EVERY_SECONDS)
+        asked = pb.GetDeploymentRequest(model=wanted.model, version=wanted.version)
+        found = at.penstock.deployments.GetDeployment(asked).deployment
+    _show(at, [found])
+    if seconds and found.state != Deployment.STATE_READY:
+        fail("It is not ready.", "`penstock deploy list` shows the servers' own words; it is tried again meanwhile.")
 
 
 @app.command()
@@ -23,22 +38,10 @@ def create(
     model: str,
     version: str,
     server: Annotated[list[str], typer.Option(help="default: every server")] = [],  # noqa: B006
-    wait: Annotated[float, typer.Option(help="seconds to wait until it is ready; 0 does not wait")] = 60.0,
+    wait: Annotated[float, typer.Option(help="seconds to wait until it is ready; 0 does not wait")] = WAIT_SECONDS,
 ) -> None:
     """Deploy a version; returns when every server has it."""
-    at = session(context)
-    wanted = Deployment(model=model, version=version, servers=server)
-    found = at.penstock.deployments.CreateDeployment(pb.CreateDeploymentRequest(deployment=wanted)).deployment
-    deadline = time.monotonic() + wait
-    while found.state != Deployment.STATE_READY and time.monotonic() < deadline:
-        time.sleep(EVERY_SECONDS)
-        asked = pb.GetDeploymentRequest(model=model, version=version)
-        found = at.penstock.deployments.GetDeployment(asked).deployment
-        if found.state == Deployment.STATE_FAILED:
-            break
-    _show(at, [found])
-    if wait and found.state != Deployment.STATE_READY:
-        fail("It is not ready.", "`penstock deploy list` shows the servers' own words; it is tried again meanwhile.")
+    wait_for(session(context), Deployment(model=model, version=version, servers=server), wait)
 
 
 @app.command("list")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import grpc
 import typer
 
+from clients.cli import deploy
 from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.model_serving.v1 import model_registry_service_pb2 as pb
+from penstock.model_serving.v1.deployment_pb2 import Deployment
 from penstock.model_serving.v1.model_pb2 import Model, ModelVersion, Stage
+from penstock.routing.v1.route_pb2 import Route
+from penstock.routing.v1.routing_service_pb2 import CreateRouteRequest
 
 app = typer.Typer(help="Models and their immutable versions.", no_args_is_help=True)
 CHUNK_BYTES = 1024 * 1024
@@ -29,17 +33,15 @@ def register(
     label: Annotated[list[str], typer.Option(help="class names, in the order of the probabilities")] = [],  # noqa: B006
     external: Annotated[bool, typer.Option(help="the servers have it in a repository of their own")] = False,
     stage: Annotated[str, typer.Option(help="development, staging, production or archived")] = "development",
+    serve: Annotated[bool, typer.Option("--serve", help="deploy it, and route the model if it has no route")] = False,
+    server: Annotated[list[str], typer.Option(help="with --serve: only there; default every server")] = [],  # noqa: B006
 ) -> None:
     """Register a version of a model, and the model with it if it is new."""
     if (file is None) != external:
         raise typer.BadParameter("name an ONNX file, or say --external")
     at = session(context)
     models = at.penstock.models
-    try:
-        models.CreateModel(pb.CreateModelRequest(model=Model(name=name)))
-    except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
-            raise
+    _unless_there(lambda: models.CreateModel(pb.CreateModelRequest(model=Model(name=name))))
     made = ModelVersion(
         model=name,
         version=version or _next(at, name),
@@ -53,6 +55,25 @@ def register(
         made.onnx_digest = models.UploadArtifact(_chunks(file), timeout=UPLOAD_SECONDS).digest
     stored = models.CreateModelVersion(pb.CreateModelVersionRequest(model_version=made)).model_version
     at.console.print(f"{name} version {stored.version} is registered: {_signature(stored)}")
+    if serve:
+        deploy.wait_for(at, Deployment(model=name, version=stored.version, servers=server), deploy.WAIT_SECONDS)
+        made_route = Route(model=name, default_version=stored.version)
+        routed = _unless_there(lambda: at.penstock.routing.CreateRoute(CreateRouteRequest(route=made_route)))
+        if routed:
+            at.console.print(f"calls to {name} go to version {stored.version}")
+        else:
+            at.console.print(f"{name} has a route already: `penstock route update {name} --version {stored.version}`")
+
+
+def _unless_there(create: Callable[[], object]) -> bool:
+    """Whether it was created; False when it exists already."""
+    try:
+        create()
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+            raise
+        return False
+    return True
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """Each command asks for what was meant and shows what came back."""
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
@@ -73,6 +74,18 @@ def test_registering_an_external_version_takes_the_next_number(penstock):
     assert "x FP32[4] -> x FP32[4]" in running.printed()
 
 
+def test_registering_with_serve_deploys_and_routes(penstock):
+    running = penstock("model", "register", "m", "--external", "--version", "7", "--serve", "--server", "mine")
+    running.answer("ModelRegistryService", "CreateModel", reg.CreateModelResponse())
+    stored = reg.CreateModelVersionResponse(model_version=ModelVersion(model="m", version="7"))
+    running.answer("ModelRegistryService", "CreateModelVersion", stored)
+    ready = Deployment(model="m", version="7", state=Deployment.STATE_READY)
+    sent = running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=ready))
+    assert list(sent.deployment.servers) == ["mine"]
+    running.refuse("RoutingService", "CreateRoute", grpc.StatusCode.ALREADY_EXISTS, "there is one", "ROUTE_EXISTS")
+    assert "penstock route update m --version 7" in running.printed()
+
+
 def test_deploying_waits_until_every_server_is_ready(penstock):
     running = penstock("deploy", "create", "m", "1")
     pending = Deployment(model="m", version="1", state=Deployment.STATE_PENDING)
@@ -96,7 +109,6 @@ def test_a_failed_deployment_shows_the_servers_words(penstock, capsys):
         placements=[Placement(server="a", state=Placement.STATE_FAILED, message="no such operator")],
     )
     running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=failed))
-    running.answer("DeploymentService", "GetDeployment", dep.GetDeploymentResponse(deployment=failed))
     assert running.failed() == 1
     assert "penstock deploy list" in capsys.readouterr().err
 
