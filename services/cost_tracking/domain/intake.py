@@ -92,13 +92,17 @@ async def deliver(batch: Batch, ledger: Ledger, prices: Prices) -> Delivery:
     # one order for everybody, so that overlapping deliveries wait for each other and never deadlock
     ordered = sorted(batch.usages, key=lambda usage: usage.key)
     first: dict[Key, Usage] = {}
+    twice: list[Usage] = []
     for usage in ordered:
-        first.setdefault(usage.key, usage)
+        if usage.key in first:
+            twice.append(usage)
+        else:
+            first[usage.key] = usage
     async with ledger.transaction():
         charges = await _priced(list(first.values()), prices)
         fresh = frozenset(await ledger.post(charges))
         booked = tuple(c for c in charges if c.usage.key in fresh)
-        again = [u for u in ordered if u.key not in fresh or first[u.key] is not u]
+        again = [u for key, u in first.items() if key not in fresh] + twice
         there = await ledger.usages([u.key for u in again])
         conflicts = [u for u in again if there[u.key] != u]
         aside = [*batch.malformed, *(SetAside(CONFLICT, _content(u)) for u in conflicts)]
