@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -20,7 +20,11 @@ from libs.migrations import migrate
 
 log = logging.getLogger(__name__)
 
-Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+if TYPE_CHECKING:
+    Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+else:
+    # generic in asyncpg's stubs only
+    Connection = PoolConnectionProxy
 RETRY_SECONDS = 0.5
 COMMAND_TIMEOUT_SECONDS = 10.0
 
