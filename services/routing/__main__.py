@@ -21,6 +21,7 @@ from services.routing.servers.routing import RoutingServicer
 from services.routing.stores.last_known import LastKnownFile
 from services.routing.stores.routes import PostgresRoutes
 from services.routing.xds.ads import Ads
+from services.routing.xds.export import export
 from services.routing.xds.resources import compile_snapshot
 
 NAME = "routing"
@@ -37,7 +38,9 @@ async def build(settings: config.Config) -> serve.App:
     last_known = LastKnownFile(settings.state_dir)
     ears = Ears(last_known.read())
     compilation = Compilation(ears, compile_snapshot, ads.publish, last_known)
-    servicer = RoutingServicer(database, routes, ads, clock)
+    servicer = RoutingServicer(
+        database=database, routes=routes, proxies=ads, policies=compilation, export=export, clock=clock
+    )
 
     def register(server: grpc.aio.Server) -> None:
         add_RoutingServiceServicer_to_server(servicer, server)

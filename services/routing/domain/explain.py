@@ -34,7 +34,8 @@ class Share:
 class Explanation:
     """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it.
 
-    `endpoints` are the servers that have some version of the model, as seen by the first attempt.
+    `endpoints` are the servers that have some version of the model, as seen by the first attempt; where chance decides,
+    as seen by whichever outcome would go there.
     """
 
     model: str
@@ -88,7 +89,7 @@ def _explained(
         experiment=owner.experiment if owner else "",
         variant=owner.variant if owner else "",
         chain=chain,
-        endpoints=() if chain is None else tuple(_endpoints(policy, chain)),
+        endpoints=_drawable(policy, model) if chain is None else tuple(_endpoints(policy, chain)),
         shares=_shares(model),
     )
 
@@ -99,6 +100,15 @@ def _shares(model: ModelPolicy) -> tuple[Share, ...]:
         outcome = (s.experiment, s.variant, s.chain.wanted.version)
         totals[outcome] = totals.get(outcome, 0) + s.end - s.start
     return tuple(Share(*outcome, buckets) for outcome, buckets in totals.items())
+
+
+def _drawable(policy: Policy, model: ModelPolicy) -> tuple[Endpoint, ...]:
+    found: dict[str, Endpoint] = {}
+    for chain in dict.fromkeys(s.chain for s in model.slices):
+        for endpoint in _endpoints(policy, chain):
+            if endpoint.included or endpoint.server not in found:
+                found[endpoint.server] = endpoint
+    return tuple(found[server] for server in sorted(found))
 
 
 def _endpoints(policy: Policy, chain: Chain) -> Iterator[Endpoint]:

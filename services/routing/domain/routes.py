@@ -11,6 +11,8 @@ from services.routing.domain.policy import LoadBalancing, Route
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LONGEST_UNIT = 1024
 MOST_FALLBACKS = 4
 MOST_RETRIES = 10
 LONGEST_TIMEOUT = 3600.0
@@ -66,6 +68,12 @@ class RouteStore(Protocol):
 def check_model(model: str, field: str, faults: Faults) -> None:
     rule = "must be 1 to 127 bytes of [A-Za-z0-9_.-] and start with a letter or digit"
     faults.require(MODEL.fullmatch(model), field, rule)
+
+
+def check_unit(unit: str, field: str, faults: Faults) -> None:
+    """A routing key as Envoy takes it; empty is none."""
+    faults.require(len(unit.encode()) <= LONGEST_UNIT, field, f"is longer than the {LONGEST_UNIT} bytes of a key")
+    faults.require(not CONTROL.search(unit), field, "has control characters")
 
 
 def check_route(route: Route, faults: Faults) -> None:

@@ -1,4 +1,4 @@
-"""Routes and proxies between the wire and the domain."""
+"""Routes, proxies and explanations between the wire and the domain."""
 
 from datetime import datetime
 
@@ -7,7 +7,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import Faults
-from penstock.routing.v1 import proxy_pb2, route_pb2
+from penstock.routing.v1 import explanation_pb2, proxy_pb2, route_pb2
+from services.routing.domain.compiled import Endpoint
+from services.routing.domain.explain import Explanation, Why
 from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
@@ -22,6 +24,13 @@ LOAD_BALANCING = {
     route_pb2.LOAD_BALANCING_UNSPECIFIED: DEFAULT_LOAD_BALANCING,
     route_pb2.LOAD_BALANCING_ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
     route_pb2.LOAD_BALANCING_LEAST_REQUEST: LoadBalancing.LEAST_REQUEST,
+}
+REASONS = {
+    Why.EXPERIMENT: explanation_pb2.REASON_EXPERIMENT,
+    Why.DEFAULT: explanation_pb2.REASON_DEFAULT,
+    Why.PINNED: explanation_pb2.REASON_PINNED,
+    Why.RANDOM: explanation_pb2.REASON_RANDOM,
+    Why.NO_SERVER: explanation_pb2.REASON_NO_SERVER,
 }
 CHANGEABLE = (
     "default_version",
@@ -100,6 +109,40 @@ def encode_proxy(proxy: Proxy) -> proxy_pb2.Proxy:
             proxy_pb2.Rejection(type_url=r.type_url, message=r.message, time=_timestamp(r.time))
             for r in proxy.rejections
         ],
+    )
+
+
+def encode_explanation(told: Explanation, proxy: str, revision: str) -> explanation_pb2.Explanation:
+    attempts = told.chain.attempts if told.chain else ()
+    return explanation_pb2.Explanation(
+        policy_revision=revision,
+        proxy=proxy,
+        model=told.model,
+        reason=REASONS[told.why],
+        salt=told.salt,
+        bucket=told.bucket,
+        experiment=told.experiment,
+        variant=told.variant,
+        chain=[_version(attempt.target, told.model) for attempt in attempts],
+        endpoints=[_endpoint(endpoint) for endpoint in told.endpoints],
+        shares=[
+            explanation_pb2.Share(experiment=s.experiment, variant=s.variant, version=s.version, buckets=s.buckets)
+            for s in told.shares
+        ],
+    )
+
+
+def _version(target: ModelVersion, model: str) -> str:
+    return target.version if target.model == model else f"{target.model}/{target.version}"
+
+
+def _endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    return explanation_pb2.Endpoint(
+        server=endpoint.server,
+        address=f"{host}:{endpoint.port}",
+        included=endpoint.included,
+        exclusion_reason=endpoint.reason,
     )
 
 

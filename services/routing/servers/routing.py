@@ -1,27 +1,49 @@
 """RoutingService: routes, and what became of them in Envoy."""
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from libs.clock import Clock
-from libs.errors import collecting
+from libs.errors import Unavailable, collecting
 from libs.idempotency import once
 from libs.paging import page
 from libs.postgres import Database
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceServicer
+from services.routing.domain.explain import explain
 from services.routing.domain.policy import Route
 from services.routing.domain.proxies import Proxies
-from services.routing.domain.routes import RouteStore, check_model, check_route
+from services.routing.domain.routes import RouteStore, check_model, check_route, check_unit
+from services.routing.domain.snapshot import Snapshot
 from services.routing.servers import messages
 
 
-class RoutingServicer(RoutingServiceServicer):
-    """Decodes, asks the store or the policy, encodes."""
+class Policies(Protocol):
+    @property
+    def newest(self) -> Snapshot | None:
+        """What was compiled last."""
+        ...
 
-    def __init__(self, database: Database, routes: RouteStore, proxies: Proxies, clock: Clock) -> None:
+
+class RoutingServicer(RoutingServiceServicer):
+    """Decodes, asks the store or the policy, encodes. `export` writes a snapshot as YAML."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        routes: RouteStore,
+        proxies: Proxies,
+        policies: Policies,
+        export: Callable[[Snapshot], str],
+        clock: Clock,
+    ) -> None:
         self._database = database
         self._routes = routes
         self._proxies = proxies
+        self._policies = policies
+        self._export = export
         self._clock = clock
 
     async def CreateRoute(self, request: pb.CreateRouteRequest, context: Any) -> pb.CreateRouteResponse:
@@ -73,9 +95,31 @@ class RoutingServicer(RoutingServiceServicer):
 
         return await once(self._database, request, pb.DeleteRouteResponse, perform)
 
+    async def ExplainRoute(self, request: pb.ExplainRouteRequest, context: Any) -> pb.ExplainRouteResponse:
+        with collecting() as faults:
+            check_model(request.model, "model", faults)
+            check_unit(request.unit, "unit", faults)
+        found = self._proxies.acknowledged(request.proxy)
+        if found is None:
+            who = f"proxy {request.proxy!r} has acknowledged no" if request.proxy else "no proxy has acknowledged a"
+            raise _not_ready(f"{who} policy yet")
+        proxy, snapshot = found
+        told = explain(snapshot.policy, request.model, request.unit, request.version)
+        return pb.ExplainRouteResponse(explanation=messages.encode_explanation(told, proxy, snapshot.revision))
+
     async def ListProxies(self, request: pb.ListProxiesRequest, context: Any) -> pb.ListProxiesResponse:
         asked = page(request.page_size, request.page_token)
         after = "".join(asked.after)
         found = [proxy for proxy in self._proxies.proxies() if proxy.id > after][: asked.lookahead]
         kept, token = asked.split(found, lambda proxy: (proxy.id,))
         return pb.ListProxiesResponse(proxies=[messages.encode_proxy(proxy) for proxy in kept], next_page_token=token)
+
+    async def ExportPolicy(self, request: pb.ExportPolicyRequest, context: Any) -> pb.ExportPolicyResponse:
+        newest = self._policies.newest
+        if newest is None:
+            raise _not_ready("no policy has been compiled yet")
+        return pb.ExportPolicyResponse(revision=newest.revision, yaml=await asyncio.to_thread(self._export, newest))
+
+
+def _not_ready(message: str) -> Unavailable:
+    return Unavailable("POLICY_NOT_READY", message, retry_after_seconds=1)

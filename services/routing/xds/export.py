@@ -5,6 +5,7 @@ the Lua filters and logs of deploy/envoy/bootstrap.yaml leave it to.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,18 @@ from services.routing.xds.resources import CDS, EDS, RDS, SRDS
 LISTEN = {"socket_address": {"address": "127.0.0.1", "port_value": 10000}}
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]+")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what Envoy's parser might not take for text: a variant called `y` would be true there."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if PLAIN.fullmatch(text) else '"')
+
+
+_Dumper.add_representer(str, _text)
 
 
 def export(snapshot: Snapshot) -> str:
@@ -25,7 +38,7 @@ def export(snapshot: Snapshot) -> str:
     endpoints = _decoded(snapshot, EDS, ClusterLoadAssignment)
     clusters = [_static(cluster, endpoints) for cluster in _decoded(snapshot, CDS, Cluster).values()]
     configuration = {"static_resources": {"listeners": [_listener(snapshot)], "clusters": clusters}}
-    written = yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=120)
+    written = yaml.dump(configuration, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return f"# Penstock policy {snapshot.revision}\n{written}"
 
 

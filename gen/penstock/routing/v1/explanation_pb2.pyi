@@ -34,7 +34,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_PINNED: _Reason.ValueType  # 3
     """The caller named the version."""
     REASON_RANDOM: _Reason.ValueType  # 4
-    """The caller has no routing key: drawn at random by weight, see `shares`."""
+    """The caller has no routing key and there is more than one outcome: drawn at random by weight, see `shares`."""
     REASON_NO_SERVER: _Reason.ValueType  # 5
     """Nothing can serve: the chosen version has no server. `endpoints` says why."""
 
@@ -50,7 +50,7 @@ REASON_DEFAULT: Reason.ValueType  # 2
 REASON_PINNED: Reason.ValueType  # 3
 """The caller named the version."""
 REASON_RANDOM: Reason.ValueType  # 4
-"""The caller has no routing key: drawn at random by weight, see `shares`."""
+"""The caller has no routing key and there is more than one outcome: drawn at random by weight, see `shares`."""
 REASON_NO_SERVER: Reason.ValueType  # 5
 """Nothing can serve: the chosen version has no server. `endpoints` says why."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
@@ -90,11 +90,13 @@ class Explanation(_message.Message):
     """Its variant; empty when none."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The versions that are tried, in order, one entry for each attempt."""
+        """The versions that are tried, in order, one entry for each attempt; empty where chance decides, see `shares`."""
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
-        """Every server that could serve the first version of the chain, in or out."""
+        """Every server that has some version of the model, in or out for the first version of the chain; where chance
+        decides, in when any outcome would go there.
+        """
 
     @_builtins.property
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
@@ -142,7 +144,9 @@ class Endpoint(_message.Message):
     included: _builtins.bool
     """Whether calls may go there."""
     exclusion_reason: _builtins.str
-    """Why not: `unhealthy: <why>`, `version 2 is LOADING`; empty when included."""
+    """Why not, in words: health's reason, or `version 2 is not ready there`. A server that is included all the same
+    because no other is left keeps its reason.
+    """
     def __init__(
         self,
         *,

@@ -62,9 +62,11 @@ class Route(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-]. The route's identity."""
+    """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
-    """The version that serves buckets which no experiment owns. Required; the version need not be deployed yet."""
+    """The version that serves buckets which no experiment owns: a positive decimal integer without leading zeros, as
+    Triton wants it. Required; the version need not be deployed yet.
+    """
     load_balancing: Global___LoadBalancing.ValueType
     """How a server is chosen among those that have the version. Default ROUND_ROBIN."""
     max_retries: _builtins.int
@@ -73,15 +75,19 @@ class Route(_message.Message):
     """Changes with every write; send it back to update or delete only what was read."""
     @_builtins.property
     def fallback_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Versions tried in this order when the chosen one fails, each different from the others. At most 4."""
+        """Versions tried in this order when the chosen one fails, each different from the others. At most 4. The default may
+        be one of them: it then also stands in for an experiment's version.
+        """
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Limit of one call, retries and fallbacks included, where the caller brings no deadline of its own. Default 5 s."""
+        """Limit of one call, retries and fallbacks included, where the caller brings no deadline of its own. Default 5 s,
+        1 ms to 1 h.
+        """
 
     @_builtins.property
     def per_try_timeout(self) -> _duration_pb2.Duration:
-        """Limit of one attempt. Default 1 s; must not exceed `timeout`."""
+        """Limit of one attempt. Default 1 s, or `timeout` where that is less; at least 1 ms, must not exceed `timeout`."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

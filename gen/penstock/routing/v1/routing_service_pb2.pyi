@@ -292,7 +292,9 @@ class ExplainRouteRequest(_message.Message):
     model: _builtins.str
     """The model. Required."""
     unit: _builtins.str
-    """The caller's routing key; empty means a caller without one."""
+    """The caller's routing key, at most 1024 bytes without control characters, as Envoy takes it; empty means a caller
+    without one.
+    """
     version: _builtins.str
     """The version the caller pins; empty means none."""
     proxy: _builtins.str

@@ -83,6 +83,7 @@ class RoutingServiceServicer:
 
     def CreateRoute(self, request, context):
         """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
+        This and every other call about stored routes: STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +119,8 @@ class RoutingServiceServicer:
 
     def ExplainRoute(self, request, context):
         """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY.
+        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+        no Envoy, or not the one that is asked for, has acknowledged a policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

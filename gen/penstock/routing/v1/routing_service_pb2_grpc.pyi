@@ -34,7 +34,9 @@ class RoutingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RoutingServiceAsyncStub: ...
     CreateRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.CreateRouteRequest, _routing_service_pb2.CreateRouteResponse]
-    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS."""
+    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
+    This and every other call about stored routes: STORE_UNAVAILABLE.
+    """
     GetRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.GetRouteRequest, _routing_service_pb2.GetRouteResponse]
     """Reads a route. ROUTE_NOT_FOUND."""
     ListRoutes: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListRoutesRequest, _routing_service_pb2.ListRoutesResponse]
@@ -45,7 +47,8 @@ class RoutingServiceStub:
     """Deletes a route: calls to its model then get NOT_FOUND. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
     ExplainRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ExplainRouteRequest, _routing_service_pb2.ExplainRouteResponse]
     """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY.
+    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+    no Envoy, or not the one that is asked for, has acknowledged a policy.
     """
     ListProxies: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
@@ -58,7 +61,9 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.CreateRouteRequest, _routing_service_pb2.CreateRouteResponse]  # type: ignore[assignment]
-    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS."""
+    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
+    This and every other call about stored routes: STORE_UNAVAILABLE.
+    """
     GetRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.GetRouteRequest, _routing_service_pb2.GetRouteResponse]  # type: ignore[assignment]
     """Reads a route. ROUTE_NOT_FOUND."""
     ListRoutes: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListRoutesRequest, _routing_service_pb2.ListRoutesResponse]  # type: ignore[assignment]
@@ -69,7 +74,8 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     """Deletes a route: calls to its model then get NOT_FOUND. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
     ExplainRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ExplainRouteRequest, _routing_service_pb2.ExplainRouteResponse]  # type: ignore[assignment]
     """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY.
+    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+    no Envoy, or not the one that is asked for, has acknowledged a policy.
     """
     ListProxies: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]  # type: ignore[assignment]
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
@@ -85,7 +91,9 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _routing_service_pb2.CreateRouteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.CreateRouteResponse, _abc.Awaitable[_routing_service_pb2.CreateRouteResponse]]:
-        """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS."""
+        """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
+        This and every other call about stored routes: STORE_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def GetRoute(
@@ -126,7 +134,8 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.ExplainRouteResponse, _abc.Awaitable[_routing_service_pb2.ExplainRouteResponse]]:
         """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY.
+        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+        no Envoy, or not the one that is asked for, has acknowledged a policy.
         """
 
     @_abc_1.abstractmethod
