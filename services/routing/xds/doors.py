@@ -8,8 +8,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import LuaPerRoute, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
-from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, refuse
+from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, OVERWRITE, header, refuse
 
 DEFAULT = "default"
 NO_MODEL = "-"
@@ -50,8 +51,10 @@ def table() -> tuple[str, Message]:
 def _inference() -> Iterator[dict[str, Any]]:
     slow = {"path": MODEL_INFER, "headers": [{"name": "x-penstock-door", "string_match": {"exact": "slow"}}]}
     yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
-    # only an error in inference.lua ends here
-    yield refuse("unread", {"path": MODEL_INFER}, 500, INTERNAL, "the request could not be read")
+    # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
+    # body from such routes only. A call that still has it afterwards met an error in inference.lua, and ends here.
+    unread = {"name": "unread", "match": {"path": MODEL_INFER}, "route": _to(UNSERVED)}
+    yield unread | {"response_headers_to_add": [header("grpc-status", str(INTERNAL), OVERWRITE)]}
 
 
 def _services() -> Iterator[dict[str, Any]]:
