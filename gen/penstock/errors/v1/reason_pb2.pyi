@@ -36,9 +36,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A store (Postgres, Redis, files) cannot be reached. UNAVAILABLE."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 6
     """Another service cannot be reached. UNAVAILABLE."""
-    ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 7
-    """The caller's roles do not allow the call. PERMISSION_DENIED."""
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 8
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 7
     """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No such model. NOT_FOUND."""
@@ -66,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model version declares no signature or feature service that the call needs. FAILED_PRECONDITION."""
     ERROR_REASON_SERVER_FAILED: _ErrorReason.ValueType  # 32
     """A server refused or failed the call; the message is the server's own. Code as the server gave it."""
+    ERROR_REASON_FEATURE_MISSING: _ErrorReason.ValueType  # 33
+    """A feature has no value and the model's input cannot hold a missing one. FAILED_PRECONDITION."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 40
     """No such route. NOT_FOUND."""
     ERROR_REASON_ROUTE_EXISTS: _ErrorReason.ValueType  # 41
@@ -122,9 +122,7 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 5
 """A store (Postgres, Redis, files) cannot be reached. UNAVAILABLE."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 6
 """Another service cannot be reached. UNAVAILABLE."""
-ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 7
-"""The caller's roles do not allow the call. PERMISSION_DENIED."""
-ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 8
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
 """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
 """No such model. NOT_FOUND."""
@@ -152,6 +150,8 @@ ERROR_REASON_SIGNATURE_MISSING: ErrorReason.ValueType  # 31
 """The model version declares no signature or feature service that the call needs. FAILED_PRECONDITION."""
 ERROR_REASON_SERVER_FAILED: ErrorReason.ValueType  # 32
 """A server refused or failed the call; the message is the server's own. Code as the server gave it."""
+ERROR_REASON_FEATURE_MISSING: ErrorReason.ValueType  # 33
+"""A feature has no value and the model's input cannot hold a missing one. FAILED_PRECONDITION."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 40
 """No such route. NOT_FOUND."""
 ERROR_REASON_ROUTE_EXISTS: ErrorReason.ValueType  # 41

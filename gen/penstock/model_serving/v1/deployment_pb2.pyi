@@ -162,7 +162,7 @@ class Placement(_message.Message):
         STATE_UNSPECIFIED: Placement._State.ValueType  # 0
         """Never sent."""
         STATE_PENDING: Placement._State.ValueType  # 1
-        """Wanted, not begun."""
+        """Wanted, not begun; or the server cannot be reached, or has lost it, as `message` says."""
         STATE_LOADING: Placement._State.ValueType  # 2
         """The server is loading it."""
         STATE_READY: Placement._State.ValueType  # 3
@@ -178,7 +178,7 @@ class Placement(_message.Message):
     STATE_UNSPECIFIED: Placement.State.ValueType  # 0
     """Never sent."""
     STATE_PENDING: Placement.State.ValueType  # 1
-    """Wanted, not begun."""
+    """Wanted, not begun; or the server cannot be reached, or has lost it, as `message` says."""
     STATE_LOADING: Placement.State.ValueType  # 2
     """The server is loading it."""
     STATE_READY: Placement.State.ValueType  # 3
@@ -200,7 +200,7 @@ class Placement(_message.Message):
     state: Global___Placement.State.ValueType
     """Where it stands."""
     message: _builtins.str
-    """The server's own words when it failed."""
+    """The server's own words when it failed, kept until it is ready; why it is pending again."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the state was entered."""

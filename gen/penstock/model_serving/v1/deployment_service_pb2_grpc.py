@@ -82,7 +82,7 @@ class DeploymentServiceServicer:
     """
 
     def CreateServer(self, request, context):
-        """Adds a Triton that is already running. SERVER_EXISTS.
+        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +96,8 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteServer(self, request, context):
-        """Forgets a server. SERVER_NOT_FOUND, SERVER_IN_USE.
+        """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
+        (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,7 +126,8 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDeployment(self, request, context):
-        """Takes a version off its servers: traffic first, then the model. Returns at once. DEPLOYMENT_NOT_FOUND.
+        """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
+        The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,11 +34,13 @@ class DeploymentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeploymentServiceAsyncStub: ...
     CreateServer: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateServerRequest, _deployment_service_pb2.CreateServerResponse]
-    """Adds a Triton that is already running. SERVER_EXISTS."""
+    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
     ListServers: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListServersRequest, _deployment_service_pb2.ListServersResponse]
     """Lists servers by name."""
     DeleteServer: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteServerRequest, _deployment_service_pb2.DeleteServerResponse]
-    """Forgets a server. SERVER_NOT_FOUND, SERVER_IN_USE."""
+    """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
+    (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+    """
     CreateDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]
     """Wants a version on servers. Returns at once; the state tells the progress.
     MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
@@ -48,7 +50,9 @@ class DeploymentServiceStub:
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDeploymentsRequest, _deployment_service_pb2.ListDeploymentsResponse]
     """Lists deployments by model, then version number."""
     DeleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
-    """Takes a version off its servers: traffic first, then the model. Returns at once. DEPLOYMENT_NOT_FOUND."""
+    """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
+    The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+    """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
     reader skips revisions and always gets the newest. A snapshot may span several messages.
@@ -60,11 +64,13 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateServer: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateServerRequest, _deployment_service_pb2.CreateServerResponse]  # type: ignore[assignment]
-    """Adds a Triton that is already running. SERVER_EXISTS."""
+    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
     ListServers: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListServersRequest, _deployment_service_pb2.ListServersResponse]  # type: ignore[assignment]
     """Lists servers by name."""
     DeleteServer: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteServerRequest, _deployment_service_pb2.DeleteServerResponse]  # type: ignore[assignment]
-    """Forgets a server. SERVER_NOT_FOUND, SERVER_IN_USE."""
+    """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
+    (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+    """
     CreateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]  # type: ignore[assignment]
     """Wants a version on servers. Returns at once; the state tells the progress.
     MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
@@ -74,7 +80,9 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDeploymentsRequest, _deployment_service_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """Lists deployments by model, then version number."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]  # type: ignore[assignment]
-    """Takes a version off its servers: traffic first, then the model. Returns at once. DEPLOYMENT_NOT_FOUND."""
+    """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
+    The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+    """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
     reader skips revisions and always gets the newest. A snapshot may span several messages.
@@ -89,7 +97,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.CreateServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.CreateServerResponse, _abc.Awaitable[_deployment_service_pb2.CreateServerResponse]]:
-        """Adds a Triton that is already running. SERVER_EXISTS."""
+        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
 
     @_abc_1.abstractmethod
     def ListServers(
@@ -105,7 +113,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.DeleteServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.DeleteServerResponse, _abc.Awaitable[_deployment_service_pb2.DeleteServerResponse]]:
-        """Forgets a server. SERVER_NOT_FOUND, SERVER_IN_USE."""
+        """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
+        (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+        """
 
     @_abc_1.abstractmethod
     def CreateDeployment(
@@ -139,7 +149,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.DeleteDeploymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.DeleteDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.DeleteDeploymentResponse]]:
-        """Takes a version off its servers: traffic first, then the model. Returns at once. DEPLOYMENT_NOT_FOUND."""
+        """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
+        The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def WatchDeployments(

@@ -112,7 +112,7 @@ class ModelVersion(_message.Message):
     model: _builtins.str
     """The model."""
     version: _builtins.str
-    """A positive decimal integer without leading zeros, as Triton wants it: `2`."""
+    """A positive decimal integer of at most 18 digits without leading zeros, as Triton wants it: `2`."""
     stage: Global___Stage.ValueType
     """How far it has come. Default DEVELOPMENT."""
     onnx_digest: _builtins.str
@@ -124,12 +124,16 @@ class ModelVersion(_message.Message):
     Empty: the version can only be called with tensors.
     """
     max_batch_size: _builtins.int
-    """Rows that the server may run at once; 0 means that the model does not batch. Default 64 for ONNX."""
+    """Rows that the server may run at once; 0 means that the model does not batch. Default for ONNX: 64 where the first
+    dimension of every tensor is open, else 0. For an external version: what its server says.
+    """
     etag: _builtins.str
     """Changes with every write."""
     @_builtins.property
     def signature(self) -> Global___Signature:
-        """Tensors in and out. For an ONNX file it may be empty: it is then read from the file."""
+        """Tensors in and out. It may be empty: it is then read from the ONNX file or, for an external version, from the first
+        server that has it ready (until then the version can only be called with tensors).
+        """
 
     @_builtins.property
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -214,7 +218,9 @@ class TensorSpec(_message.Message):
     """Open Inference Protocol datatype: `FP32`, `INT64`, `BYTES`."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Without the batch dimension when the version batches; -1 means any length."""
+        """Without the batch dimension when the version batches; -1 means any length. Empty: one number a row, which the
+        protocol shows as [1].
+        """
 
     def __init__(
         self,

@@ -103,8 +103,8 @@ class ModelRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadArtifact(self, request_iterator, context):
-        """Stores a file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-        Nothing is kept of an upload that breaks off. ARTIFACT_INVALID.
+        """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
+        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +132,7 @@ class ModelRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModelVersion(self, request, context):
-        """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH.
+        """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST (any other field in the mask).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

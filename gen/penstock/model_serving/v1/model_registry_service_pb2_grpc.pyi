@@ -40,8 +40,8 @@ class ModelRegistryServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]
     """Lists models by name ascending."""
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadArtifactRequest, _model_registry_service_pb2.UploadArtifactResponse]
-    """Stores a file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-    Nothing is kept of an upload that breaks off. ARTIFACT_INVALID.
+    """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
+    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
     """
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]
     """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
@@ -50,7 +50,7 @@ class ModelRegistryServiceStub:
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]
     """Lists a model's versions, by number ascending. MODEL_NOT_FOUND."""
     UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.UpdateModelVersionRequest, _model_registry_service_pb2.UpdateModelVersionResponse]
-    """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH."""
+    """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST (any other field in the mask)."""
 
 @_typing.type_check_only
 class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
@@ -64,8 +64,8 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models by name ascending."""
     UploadArtifact: _aio.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadArtifactRequest, _model_registry_service_pb2.UploadArtifactResponse]  # type: ignore[assignment]
-    """Stores a file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-    Nothing is kept of an upload that breaks off. ARTIFACT_INVALID.
+    """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
+    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
     """
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
     """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
@@ -74,7 +74,7 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists a model's versions, by number ascending. MODEL_NOT_FOUND."""
     UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.UpdateModelVersionRequest, _model_registry_service_pb2.UpdateModelVersionResponse]  # type: ignore[assignment]
-    """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH."""
+    """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST (any other field in the mask)."""
 
 class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """ModelRegistryService owns models and their immutable versions."""
@@ -109,8 +109,8 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_model_registry_service_pb2.UploadArtifactRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_model_registry_service_pb2.UploadArtifactResponse, _abc.Awaitable[_model_registry_service_pb2.UploadArtifactResponse]]:
-        """Stores a file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-        Nothing is kept of an upload that breaks off. ARTIFACT_INVALID.
+        """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
+        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
         """
 
     @_abc_1.abstractmethod
@@ -143,6 +143,6 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.UpdateModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_registry_service_pb2.UpdateModelVersionResponse, _abc.Awaitable[_model_registry_service_pb2.UpdateModelVersionResponse]]:
-        """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH."""
+        """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST (any other field in the mask)."""
 
 def add_ModelRegistryServiceServicer_to_server(servicer: ModelRegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

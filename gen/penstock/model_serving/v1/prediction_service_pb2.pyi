@@ -108,11 +108,19 @@ class PredictRequest(_message.Message):
     """When true, the answer carries the vector that was served."""
     @_builtins.property
     def entities(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
-        """Join keys of the entities, for example `tailnum: N14228`. Their features are fetched."""
+        """Join keys of the entities, for example `tailnum: N14228`. Their features are fetched. An entity that is not known
+        gives features with the status NOT_FOUND, not an error; a name that is no join key is INVALID_REQUEST.
+        """
 
     @_builtins.property
     def features(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
-        """Request features, and inputs of on-demand features. A name that is also a stored feature overrides the stored value."""
+        """With a feature service: request features, inputs of on-demand features, and any feature of the service, which then
+        takes the place of the stored value in the vector (features computed from it keep to the stored one). When every
+        feature is here, nothing is fetched and no entity is needed.
+        Without one: the elements of the input tensors, for one row. `age` is an input of one element; an input X of
+        four is `X[0]`, `X[1]`, `X[2]`, `X[3]`, in row order.
+        Text is read as the type that is wanted (`12`, `true`, `2013-03-04T10:00:00Z`). Any other name is INVALID_REQUEST.
+        """
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
@@ -171,7 +179,7 @@ class PredictResponse(_message.Message):
     variant: _builtins.str
     """The variant of the call; empty outside every experiment."""
     request_id: _builtins.str
-    """Names the request in logs, ledger and traces."""
+    """Names the request in logs, ledger and traces. Empty when the call came past the edge without one."""
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """In the order of `class_labels`; empty when the model gives none."""
@@ -186,7 +194,7 @@ class PredictResponse(_message.Message):
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedFeature]:
-        """One for each feature of the vector, in its order."""
+        """One for each feature of the vector, in its order; empty for a version without a feature service."""
 
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageLatency]:
@@ -239,7 +247,9 @@ class ServedFeature(_message.Message):
     status: _value_pb2.FeatureStatus.ValueType
     """How the value was found."""
     value: _builtins.float
-    """What the model was given (NaN stands for missing); set when include_features is true."""
+    """What the model was given: NaN stands for missing and for text, a time is seconds since 1970-01-01 UTC. Set when
+    include_features is true.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When the value was true; unset for request and on-demand features."""

@@ -50,8 +50,10 @@ class PredictionServiceServicer:
         """Fetches features, builds the tensor, sends it down the native route of the model and types the answer.
         Split, fallback, cost and health are decided on that route, as for a caller with tensors.
         The routing key is the metadata `x-penstock-routing-key`.
-        MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_NOT_FOUND, INVALID_REQUEST;
-        a server's refusal keeps its own code and text.
+        How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
+        model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
+        MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
+        INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

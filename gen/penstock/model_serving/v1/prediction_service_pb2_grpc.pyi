@@ -37,8 +37,10 @@ class PredictionServiceStub:
     """Fetches features, builds the tensor, sends it down the native route of the model and types the answer.
     Split, fallback, cost and health are decided on that route, as for a caller with tensors.
     The routing key is the metadata `x-penstock-routing-key`.
-    MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_NOT_FOUND, INVALID_REQUEST;
-    a server's refusal keeps its own code and text.
+    How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
+    model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
+    MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
+    INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
     """
 
 @_typing.type_check_only
@@ -50,8 +52,10 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     """Fetches features, builds the tensor, sends it down the native route of the model and types the answer.
     Split, fallback, cost and health are decided on that route, as for a caller with tensors.
     The routing key is the metadata `x-penstock-routing-key`.
-    MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_NOT_FOUND, INVALID_REQUEST;
-    a server's refusal keeps its own code and text.
+    How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
+    model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
+    MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
+    INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,8 +70,10 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Fetches features, builds the tensor, sends it down the native route of the model and types the answer.
         Split, fallback, cost and health are decided on that route, as for a caller with tensors.
         The routing key is the metadata `x-penstock-routing-key`.
-        MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_NOT_FOUND, INVALID_REQUEST;
-        a server's refusal keeps its own code and text.
+        How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
+        model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
+        MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
+        INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

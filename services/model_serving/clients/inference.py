@@ -1,0 +1,63 @@
+"""The native inference route, reached through the mesh listener: split, fallback, cost and health are decided there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from libs.errors import Precondition
+from services.model_serving.domain.prediction import Inference, Question
+from services.model_serving.domain.tensors import Tensor, decode
+
+# tritonclient has no type stubs
+Message = Any
+pb: Any = service_pb2
+stubs: Any = service_pb2_grpc
+
+LONGEST_SECONDS = 60.0
+"""Of a call whose caller set no deadline."""
+ROUTING_KEY = "x-penstock-routing-key"
+MODEL = "x-penstock-model"
+SAYS = "x-penstock-"
+
+
+class NativeRoute:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = stubs.GRPCInferenceServiceStub(channel)
+
+    async def infer(
+        self, request: Message, metadata: Sequence[tuple[str, str]], seconds: float | None
+    ) -> tuple[Message, Sequence[tuple[str, str]]]:
+        """The answer and the x-penstock-* headers with it. Raises AioRpcError: the server's own, or Envoy's."""
+        timeout = LONGEST_SECONDS if seconds is None else seconds
+        call = self._stub.ModelInfer(
+            request, metadata=((MODEL, request.model_name), *metadata), timeout=timeout, compression=None
+        )
+        answer = await call
+        headers = [(key, str(value)) for key, value in await call.initial_metadata() if key.startswith(SAYS)]
+        return answer, headers
+
+    async def run(self, question: Question, inputs: Sequence[Tensor], seconds: float | None) -> Inference:
+        request = pb.ModelInferRequest(model_name=question.model, model_version=question.version)
+        for tensor in inputs:
+            request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
+            request.raw_input_contents.append(tensor.encoded())
+        answer, headers = await self.infer(request, [(ROUTING_KEY, key) for key in question.routing_keys], seconds)
+        said = dict(headers)
+        try:
+            outputs = [
+                decode(output.name, output.datatype, list(output.shape), data)
+                for output, data in zip(answer.outputs, answer.raw_output_contents, strict=True)
+            ]
+        except ValueError as unreadable:
+            raise Precondition("SIGNATURE_MISSING", f"the answer cannot be read: {unreadable}") from unreadable
+        degraded = said.get("x-penstock-degraded", "")
+        return Inference(
+            outputs=tuple(outputs),
+            model=question.model,
+            version=said.get("x-penstock-model-version") or answer.model_version,
+            experiment=said.get("x-penstock-experiment", ""),
+            variant=said.get("x-penstock-variant", ""),
+            degraded=tuple(part.strip() for part in degraded.split(",") if part.strip()),
+        )

@@ -1,0 +1,222 @@
+"""The slow door: the Open Inference Protocol for what the native path cannot read, and for what is asked about models.
+
+Inference only ever goes on by the native route, so that nothing passes the policy by.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from importlib import metadata
+from typing import Any, Protocol
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from libs.identity import REQUEST_ID, caller
+from services.model_serving.domain.catalogue import Catalogue
+from services.model_serving.domain.deployment import Deployment, PlacementState
+from services.model_serving.domain.model import MODEL_NAME
+from services.model_serving.servers import statistics
+
+ROUTING_KEY = "x-penstock-routing-key"
+SLOW_DOOR = "x-penstock-slow-door"
+ASK_SECONDS = 5.0
+Headers = Sequence[tuple[str, str]]
+# tritonclient has no type stubs: its messages, and what is made of them, are only named here
+Message = Any
+pb: Any = service_pb2
+_stubs: Any = service_pb2_grpc
+Servicer: Any = _stubs.GRPCInferenceServiceServicer
+SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+
+class NativeRoute(Protocol):
+    async def infer(self, request: Message, metadata: Headers, seconds: float | None) -> tuple[Message, Headers]:
+        """The answer and its x-penstock-* headers. Raises AioRpcError."""
+        ...
+
+
+class Servers(Protocol):
+    def stub(self, address: str) -> Any: ...
+
+
+class SlowDoor(Servicer):
+    def __init__(self, route: NativeRoute, catalogue: Catalogue, servers: Servers) -> None:
+        self._route = route
+        self._catalogue = catalogue
+        self._servers = servers
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        _stubs.add_GRPCInferenceServiceServicer_to_server(self, server)
+
+    async def ModelInfer(self, request: Message, context: Any) -> Message:
+        fault = _fault(request, context)
+        if fault is not None:
+            await context.abort(*fault)
+        try:
+            answer, headers = await self._route.infer(request, _passed_on(context), context.time_remaining())
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "", (*_said(error), (SLOW_DOOR, "1")))
+            raise
+        await context.send_initial_metadata((*headers, (SLOW_DOOR, "1")))
+        return answer
+
+    async def ModelStreamInfer(self, request_iterator: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+        """One native call after another; a failed one answers with its text and the stream goes on."""
+        number = 0
+        async for request in request_iterator:
+            number += 1
+            fault = _fault(request, context)
+            if fault is not None:
+                yield _failed(request, fault[1])
+                continue
+            # each inference is a record of its own, under an id of its own
+            headers = (*_passed_on(context), (REQUEST_ID, f"{caller().request_id}.{number}"))
+            try:
+                answer, _ = await self._route.infer(request, headers, context.time_remaining())
+            except grpc.aio.AioRpcError as error:
+                yield _failed(request, error.details() or error.code().name)
+            else:
+                yield pb.ModelStreamInferResponse(infer_response=answer)
+
+    async def ServerLive(self, request: Message, context: Any) -> Message:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Message, context: Any) -> Message:
+        """Whether any registered server answers."""
+        return pb.ServerReadyResponse(ready=any(server.reachable for server in self._catalogue.servers))
+
+    async def ServerMetadata(self, request: Message, context: Any) -> Message:
+        extensions = ["model_configuration", "statistics", "binary_tensor_data"]
+        version = metadata.version("penstock")
+        return pb.ServerMetadataResponse(name="penstock", version=version, extensions=extensions)
+
+    async def ModelReady(self, request: Message, context: Any) -> Message:
+        address = self._catalogue.ready_address(request.name, request.version)
+        return pb.ModelReadyResponse(ready=address is not None)
+
+    async def ModelMetadata(self, request: Message, context: Any) -> Message:
+        stub = await self._of_ready(request.name, request.version, context)
+        return await _relayed(stub.ModelMetadata(request, timeout=ASK_SECONDS), context)
+
+    async def ModelConfig(self, request: Message, context: Any) -> Message:
+        stub = await self._of_ready(request.name, request.version, context)
+        return await _relayed(stub.ModelConfig(request, timeout=ASK_SECONDS), context)
+
+    async def ModelStatistics(self, request: Message, context: Any) -> Message:
+        """Summed over the servers that have a deployed version ready."""
+        ready = {
+            (d.model, d.version): d.ready_addresses()
+            for d in self._catalogue.deployments(request.name)
+            if request.version in ("", d.version)
+        }
+        if request.name and not any(ready.values()):
+            await context.abort(*_unknown(request.name, request.version))
+        answers = [
+            await _relayed(self._servers.stub(address).ModelStatistics(request, timeout=ASK_SECONDS), context)
+            for address in sorted({address for addresses in ready.values() for address in addresses})
+        ]
+        return statistics.total(answers, ready.keys())
+
+    async def RepositoryIndex(self, request: Message, context: Any) -> Message:
+        """What is deployed, on whatever servers."""
+        entries = [_entry(deployment) for deployment in self._catalogue.deployments()]
+        return pb.RepositoryIndexResponse(
+            models=[entry for entry in entries if entry.state == "READY" or not request.ready]
+        )
+
+    async def RepositoryModelLoad(self, request: Message, context: Any) -> None:
+        await _refuse(context, "models are deployed by penstock.model_serving.v1.DeploymentService")
+
+    async def RepositoryModelUnload(self, request: Message, context: Any) -> None:
+        await _refuse(context, "deployments are deleted by penstock.model_serving.v1.DeploymentService")
+
+    async def SystemSharedMemoryStatus(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def SystemSharedMemoryRegister(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def SystemSharedMemoryUnregister(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def CudaSharedMemoryStatus(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def CudaSharedMemoryRegister(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def CudaSharedMemoryUnregister(self, request: Message, context: Any) -> None:
+        await _refuse(context, NO_MEMORY)
+
+    async def TraceSetting(self, request: Message, context: Any) -> None:
+        await _refuse(context, "settings of one server are asked of that server")
+
+    async def LogSettings(self, request: Message, context: Any) -> None:
+        await _refuse(context, "settings of one server are asked of that server")
+
+    async def _of_ready(self, model: str, version: str, context: Any) -> Any:
+        address = self._catalogue.ready_address(model, version)
+        if address is None:
+            await context.abort(*_unknown(model, version))
+            raise LookupError(model)
+        return self._servers.stub(address)
+
+
+NO_MEMORY = "a call may land on any server, so no memory can be shared with it: send tensors in the message"
+
+
+def _fault(request: Message, context: Any) -> tuple[grpc.StatusCode, str] | None:
+    """Why a request cannot go on by the native route."""
+    if not request.model_name:
+        return grpc.StatusCode.INVALID_ARGUMENT, "model_name is required"
+    if not MODEL_NAME.fullmatch(request.model_name):
+        return _unknown(request.model_name, request.model_version)
+    if any(key == SLOW_DOOR for key, _ in context.invocation_metadata() or ()):
+        return grpc.StatusCode.INTERNAL, "the native route sent back what came from the slow door"
+    return None
+
+
+def _passed_on(context: Any) -> Headers:
+    """Who asks travels by itself; the unit and the mark that this way was taken do not."""
+    keys = [(key, str(value)) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
+    return *keys, (SLOW_DOOR, "1")
+
+
+def _said(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
+    found = (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ()))
+    return [(key, str(value)) for key, value in found if key.startswith("x-penstock-") and key != SLOW_DOOR]
+
+
+def _failed(request: Message, text: str) -> Message:
+    answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+    return pb.ModelStreamInferResponse(error_message=text, infer_response=answer)
+
+
+def _unknown(model: str, version: str) -> tuple[grpc.StatusCode, str]:
+    named = f"{model!r} version {version}" if version else f"{model!r}"
+    return grpc.StatusCode.NOT_FOUND, f"Request for unknown model: {named} is not found"
+
+
+async def _relayed(call: Any, context: Any) -> Any:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        await context.abort(error.code(), error.details() or "")
+
+
+async def _refuse(context: Any, text: str) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+def _entry(deployment: Deployment) -> Message:
+    """A version is as far as its furthest server."""
+    states = {placement.state for placement in deployment.placements}
+    order = (
+        (PlacementState.READY, "READY"),
+        (PlacementState.LOADING, "LOADING"),
+        (PlacementState.UNLOADING, "UNLOADING"),
+    )
+    state = next((name for member, name in order if member in states), "UNAVAILABLE")
+    words = sorted({placement.message for placement in deployment.placements if placement.message})
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=deployment.model, version=deployment.version, state=state, reason="; ".join(words)
+    )
