@@ -43,8 +43,9 @@ class Ads:
     def publish(self, snapshot: Snapshot) -> None:
         """Make it the policy of every Envoy, those connected now and those to come."""
         self._newest = snapshot
-        for stream in self._streams.values():
+        for name, stream in self._streams.items():
             stream.aim(snapshot)
+            self._note(name, stream)  # where nothing differs nothing is sent, and nobody will acknowledge it
 
     def proxies(self) -> Sequence[Proxy]:
         return [self._proxies[name] for name in sorted(self._proxies)]
