@@ -11,11 +11,13 @@ from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 from tests.conftest import running
 from tests.integration.routing.siblings import Siblings
 
+PARTS = ("postgres", "envoy", "routing")
+
 
 @asynccontextmanager
-async def mesh_of(home, names):
+async def mesh_of(home):
     """The stack, its siblings and stubs: one through the ingress, one straight to routing."""
-    around = running(home, names)
+    around = running(home, PARTS)
     stack = await asyncio.to_thread(around.__enter__)
     siblings = Siblings()
     ingress = open_channel(f"127.0.0.1:{stack.ports['ingress']}")
@@ -41,12 +43,12 @@ async def mesh_of(home, names):
 @pytest.fixture(scope="session")
 async def mesh(tmp_path_factory):
     """For tests that leave it as it was; each uses models of its own."""
-    async with mesh_of(tmp_path_factory.mktemp("the mesh"), ("postgres", "envoy", "routing")) as mesh:
+    async with mesh_of(tmp_path_factory.mktemp("the mesh")) as mesh:
         yield mesh
 
 
 @pytest.fixture
 async def own_mesh(tmp_path_factory):
     """For tests that break it."""
-    async with mesh_of(tmp_path_factory.mktemp("a mesh"), ("postgres", "envoy", "routing")) as mesh:
+    async with mesh_of(tmp_path_factory.mktemp("a mesh")) as mesh:
         yield mesh
