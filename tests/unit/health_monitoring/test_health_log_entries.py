@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.clock import SystemClock
+from services.health_monitoring.domain.allowance import Allowance
 from services.health_monitoring.domain.blame import asked, blames_server
-from services.health_monitoring.servers.access_log import attempt_of
+from services.health_monitoring.domain.calls import Attempt
+from services.health_monitoring.servers.access_log import DROPPED, AccessLogServicer, attempt_of
 
 FLAGS = {
     "refused": "upstream_connection_failure",
@@ -121,3 +125,17 @@ def test_whatever_the_headers_say_it_is_read_or_refused(scope: str, chain: str, 
 def test_success_and_cancellation_blame_nobody(status: int, seconds: float, own_limit: bool) -> None:
     if status in (0, 1, 3, 5, 7, 8, 9, 16):
         assert not blames_server(status, seconds, own_limit=own_limit)
+
+
+async def test_what_comes_beyond_the_allowance_is_not_even_read() -> None:
+    class Nobody:
+        def called(self, attempt: Attempt, second: int) -> bool:
+            raise AssertionError((attempt, second))
+
+    async def messages() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"not a message at all"
+
+    before = DROPPED._value.get()
+    await AccessLogServicer(Nobody(), SystemClock(), Allowance(0.0)).stream(messages(), None)
+    assert DROPPED._value.get() - before == 3
