@@ -11,6 +11,7 @@ import services.routing
 from libs.postgres import Database
 from services.routing.domain.policy import Route
 from services.routing.stores.routes import PostgresRoutes
+from tests.polling import eventually_async
 
 MIGRATIONS = Path(services.routing.__file__).parent / "migrations"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -65,5 +66,5 @@ async def test_what_was_written_while_the_connection_was_lost_is_heard(fresh_dat
                 )
             finally:
                 await administrator.close()
-            await other.create(TWO, NOON)
+            await eventually_async(lambda: other.create(TWO, NOON), message="the pool has connected again")
             await next_like(watch, "one", "two")
