@@ -31,6 +31,8 @@ async def once(
     """
     if len(request.request_id.encode()) > LONGEST_REQUEST_ID:
         raise Invalid([Violation("request_id", f"longer than {LONGEST_REQUEST_ID} bytes")])
+    if "\0" in request.request_id:
+        raise Invalid([Violation("request_id", "contains a NUL, which Postgres does not store")])
     async with database.transaction() as connection:
         if not request.request_id:
             return await perform()

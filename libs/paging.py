@@ -44,6 +44,11 @@ def _decode(token: str, keys: int) -> tuple[str, ...]:
         decoded = None
     if isinstance(decoded, list):
         parts = cast(list[object], decoded)
-        if len(parts) == keys and all(isinstance(part, str) for part in parts):
+        if len(parts) == keys and all(isinstance(part, str) and _storable(part) for part in parts):
             return tuple(cast(list[str], parts))
     raise Invalid([Violation("page_token", "not a token that this list returned")], reason="INVALID_PAGE_TOKEN")
+
+
+def _storable(text: str) -> bool:
+    """Whether Postgres would take it: it stores neither NUL nor what is no Unicode text."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

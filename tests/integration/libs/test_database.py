@@ -114,9 +114,10 @@ async def test_a_failed_mutation_may_be_tried_again_under_its_id(database):
     assert await names(database) == ["m"]
 
 
-async def test_a_request_id_is_bounded(database):
+@pytest.mark.parametrize("request_id", ["x" * 65, "a\0b"])
+async def test_a_request_id_is_short_text(database, request_id):
     with pytest.raises(Invalid):
-        await Creator(database).create(creation("x" * 65))
+        await Creator(database).create(creation(request_id))
 
 
 async def test_a_database_that_is_not_there_is_unavailable(migrations):
