@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from libs.errors import Invalid
 from libs.paging import page
 
-
 names_in_a_store = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
