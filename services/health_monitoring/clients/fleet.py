@@ -45,9 +45,7 @@ class FleetWatch:
         ) -> grpc.aio.UnaryStreamCall[
             deployment_service_pb2.WatchDeploymentsRequest, deployment_service_pb2.WatchDeploymentsResponse
         ]:
-            return self._stub.WatchDeployments(
-                deployment_service_pb2.WatchDeploymentsRequest(last_revision=revision), wait_for_ready=False
-            )
+            return self._stub.WatchDeployments(deployment_service_pb2.WatchDeploymentsRequest(last_revision=revision))
 
         async for snapshot in follow("model_serving", open_stream, lambda part: part.deployments):
             self._placements = tuple(p for deployment in snapshot.items for p in placements_of(deployment))
