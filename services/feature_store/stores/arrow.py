@@ -76,5 +76,6 @@ def _column(content: Any, value_type: ValueType) -> Column:
     valid: Array = content.is_valid().to_numpy()
     if value_type is ValueType.TIMESTAMP:
         content = content.cast(pa.int64())
-    values: Array = content.fill_null("" if value_type is ValueType.STRING else 0).to_numpy()
+    zero = {ValueType.STRING: "", ValueType.BOOL: False}.get(value_type, 0)
+    values: Array = content.fill_null(zero).to_numpy()
     return Column(value_type, values.astype(value_type.dtype, copy=False), valid)
