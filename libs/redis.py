@@ -9,13 +9,20 @@ from redis.exceptions import RedisError
 from libs.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
+MOST_CONNECTIONS = 32
 
 
 def open_redis(url: str) -> redis.asyncio.Redis:
-    """Connects when first used. Values are bytes."""
-    return redis.asyncio.Redis.from_url(
-        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, health_check_interval=10
+    """Connects when first used. Values are bytes. Under a burst calls wait for a connection; the plain pool raises."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=TIMEOUT_SECONDS,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        health_check_interval=10,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 @contextmanager

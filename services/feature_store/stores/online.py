@@ -77,7 +77,8 @@ class RedisOnlineStore:
                     pipe.zrevrange(events, 0, 0, withscores=True)
                     pipe.zrangebyscore(events, since_us, f"({until_us}")
 
-        answers = iter(await self._exchange(ask))
+        with redis_errors():
+            answers = iter(await self._exchange(ask))
         found: list[Answer] = []
         for _, view_ids, spans in questions:
             rows = dict(zip(view_ids, next(answers), strict=True)) if view_ids else {}
@@ -87,19 +88,19 @@ class RedisOnlineStore:
     async def _run(self, script: str, calls: Sequence[tuple[bytes, list[Any]]]) -> list[Any]:
         """The script once for each (key, arguments); all again, which changes nothing, when Redis has forgotten it."""
         found: list[Any] = []
-        for start in range(0, len(calls), COMMANDS_AT_ONCE):
-            some = calls[start : start + COMMANDS_AT_ONCE]
-            try:
-                found += await self._evaluate(script, some)
-            except NoScriptError:
-                self._scripts.pop(script, None)
-                found += await self._evaluate(script, some)
+        with redis_errors():
+            for start in range(0, len(calls), COMMANDS_AT_ONCE):
+                some = calls[start : start + COMMANDS_AT_ONCE]
+                try:
+                    found += await self._evaluate(script, some)
+                except NoScriptError:
+                    self._scripts.pop(script, None)
+                    found += await self._evaluate(script, some)
         return found
 
     async def _evaluate(self, script: str, calls: Sequence[tuple[bytes, list[Any]]]) -> list[Any]:
-        with redis_errors():
-            if script not in self._scripts:
-                self._scripts[script] = await self._redis.script_load(script)
+        if script not in self._scripts:
+            self._scripts[script] = await self._redis.script_load(script)
         digest = self._scripts[script]
 
         def ask(pipe: Pipeline) -> None:
@@ -109,10 +110,9 @@ class RedisOnlineStore:
         return await self._exchange(ask)
 
     async def _exchange(self, ask: Callable[[Pipeline], None]) -> list[Any]:
-        with redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                ask(pipe)
-                return await pipe.execute()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            ask(pipe)
+            return await pipe.execute()
 
 
 def _events(newest: list[tuple[bytes, float]], packed: list[bytes]) -> Events:
