@@ -74,7 +74,7 @@ class DataPlane:
 
     def records(self) -> list[Record]:
         lines = (self.stack.places.data("envoy") / "records.log").read_text().splitlines()
-        return [parse(line) for line in lines]
+        return [parse(line) for line in lines if line]
 
     def servers(self) -> tuple[Server, ...]:
         return tuple(Server(name, "127.0.0.1", self.stack.ports[f"triton_{name}_grpc"]) for name in ("a", "b"))
