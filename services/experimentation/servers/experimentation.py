@@ -16,7 +16,7 @@ from penstock.experimentation.v1.experiment_pb2 import Allocation
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceServicer
 from services.experimentation.domain.allocation import assign, check_units, require_room
 from services.experimentation.domain.analysis import Analysis, analyse
-from services.experimentation.domain.experiment import Experiment, State, Variant
+from services.experimentation.domain.experiment import MODEL, Experiment, State, Variant, findable
 from services.experimentation.domain.exposure import Delivery, Judgement, sift
 from services.experimentation.domain.outcome import check_outcomes
 from services.experimentation.domain.stores import EvidenceStore, Experiments
@@ -74,6 +74,9 @@ class ExperimentationServicer(ExperimentationServiceServicer):
     async def ListExperiments(self, request: pb.ListExperimentsRequest, context: Any) -> pb.ListExperimentsResponse:
         wanted = page(request.page_size, request.page_token)
         after = wanted.after[0] if wanted.after else ""
+        with collecting() as faults:
+            faults.require(not request.model or MODEL.fullmatch(request.model), "model", "is no name of a model")
+            faults.require(not after or findable(after), "page_token", "not a token that this list returned")
         rows, token = wanted.split(
             await self._experiments.page(request.model, after, wanted.lookahead), lambda experiment: (experiment.name,)
         )

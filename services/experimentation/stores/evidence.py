@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from libs.errors import AlreadyExists
 from libs.postgres import Connection, Database
 from services.experimentation.domain.evidence import Evidence, Tally
-from services.experimentation.domain.experiment import no_experiment
+from services.experimentation.domain.experiment import findable, no_experiment
 from services.experimentation.domain.exposure import Delivery, Exposure, Taken
 from services.experimentation.domain.outcome import Outcome, Reported
 
@@ -130,7 +130,7 @@ async def _expose(connection: Connection, exposures: Sequence[Exposure]) -> int:
 
 async def _require_experiments(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     names = {outcome.experiment for outcome in outcomes}
-    rows = await connection.fetch("SELECT name FROM experiment WHERE name = ANY($1)", list(names))
+    rows = await connection.fetch("SELECT name FROM experiment WHERE name = ANY($1)", [*filter(findable, names)])
     missing = names - {row["name"] for row in rows}
     if missing:
         raise no_experiment(missing)

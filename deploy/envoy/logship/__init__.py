@@ -1,0 +1,1 @@
+"""The companion beside each Envoy: carries its record log to those who count, line by line, at least once."""
