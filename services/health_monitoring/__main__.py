@@ -42,7 +42,7 @@ async def build(settings: config.Config) -> serve.App:
     publisher = Publisher[TargetHealth]()
     publication = Publication(publisher)
     journal = Journal()
-    monitor = Monitor(Thresholds(), CallRules(), journal, lambda: publication.tell(monitor))
+    monitor = Monitor(Thresholds(), CallRules(), journal, lambda: publication.soon(monitor))
     probing = Probing(prober(clock), Rhythm(settings.probe_interval, settings.probe_timeout), monitor.probed)
     services = [service(name, address) for name, address in settings.services.items()]
     roster = Roster(services, monitor, probing.watch, clock.now)

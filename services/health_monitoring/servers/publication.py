@@ -1,5 +1,7 @@
 """Tells readers and Prometheus whenever a decision has changed."""
 
+import asyncio
+
 from prometheus_client import Gauge
 
 from libs.watch import Publisher
@@ -10,6 +12,8 @@ from services.health_monitoring.domain.monitor import Monitor
 from services.health_monitoring.domain.target import Kind
 from services.health_monitoring.servers import encode
 
+SWARM_SECONDS = 0.02
+
 SERVICE_HEALTH = Gauge("ai_service_health", "1 while a Penstock service is HEALTHY, 0 otherwise.", ["service"])
 TARGET_STATE = Gauge(
     "penstock_target_state", "State of each target: 1 HEALTHY, 2 UNHEALTHY, 3 UNKNOWN.", ["target", "kind"]
@@ -17,13 +21,21 @@ TARGET_STATE = Gauge(
 
 
 class Publication:
-    """Holds its tongue until the monitor is informed."""
+    """Holds its tongue until the monitor is informed. Belongs to one event loop."""
 
     def __init__(self, publisher: Publisher[TargetHealth]) -> None:
         self._publisher = publisher
         self._shown: set[tuple[str, Kind]] = set()
+        self._due = False
 
-    def tell(self, monitor: Monitor) -> None:
+    def soon(self, monitor: Monitor) -> None:
+        """Tell in a moment: decisions come in swarms, as when a server dies with all its models."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(SWARM_SECONDS, self._tell, monitor)
+
+    def _tell(self, monitor: Monitor) -> None:
+        self._due = False
         healths = monitor.healths()
         self._show(healths)
         if monitor.informed:
