@@ -20,9 +20,9 @@ def repository(places: Places, server: str) -> Path:
     return places.data("triton") / server
 
 
-def seeds(ports: Ports) -> str:
-    """`a=127.0.0.1:8001,b=127.0.0.1:8011`: the servers known before any is registered."""
-    return ",".join(f"{server}=127.0.0.1:{ports[f'triton_{server}_grpc']}" for server in TRITONS)
+def addresses(ports: Ports, kind: str) -> str:
+    """Where each server listens for `grpc` or `metrics`: `a=127.0.0.1:8001,b=127.0.0.1:8011`."""
+    return ",".join(f"{server}=127.0.0.1:{ports[f'triton_{server}_{kind}']}" for server in TRITONS)
 
 
 def part(places: Places, ports: Ports, server: str) -> Part:
