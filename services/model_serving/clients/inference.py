@@ -55,7 +55,7 @@ class NativeRoute:
         degraded = said.get("x-penstock-degraded", "")
         return Inference(
             outputs=tuple(outputs),
-            model=question.model,
+            model=answer.model_name or question.model,
             version=said.get("x-penstock-model-version") or answer.model_version,
             experiment=said.get("x-penstock-experiment", ""),
             variant=said.get("x-penstock-variant", ""),

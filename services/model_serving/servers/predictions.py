@@ -1,6 +1,6 @@
 """PredictionService."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import grpc
@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from prometheus_client import Histogram
 
 from libs.clock import Clock
-from libs.errors import NotFound, PenstockError, Unavailable, collecting
+from libs.errors import Invalid, NotFound, PenstockError, Unavailable, Violation, collecting
 from libs.identity import caller
 from libs.statuses import DOMAIN
 from penstock.feature_store.v1 import value_pb2
@@ -53,9 +53,11 @@ class Predictions(PredictionServiceServicer):
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:
         with collecting() as faults:
             faults.require(request.model, "model", "required")
+            keys = [str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
+            faults.require(all(key.isascii() for key in keys), ROUTING_KEY, "only ASCII can be passed on from here")
         started = self._clock.monotonic()
         try:
-            prediction = await self._predictor.predict(self._question(request, context))
+            prediction = await self._predictor.predict(self._question(request, keys, context))
         except grpc.aio.AioRpcError as error:
             known = _ours(error, request)
             if known is not None:
@@ -68,9 +70,8 @@ class Predictions(PredictionServiceServicer):
         answer.latency.CopyFrom(_duration(self._clock.monotonic() - started))
         return answer
 
-    def _question(self, request: pb.PredictRequest, context: Any) -> Question:
+    def _question(self, request: pb.PredictRequest, keys: Sequence[str], context: Any) -> Question:
         remaining: float | None = context.time_remaining()
-        keys = [str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
         return Question(
             model=request.model,
             version=request.version,
@@ -139,6 +140,8 @@ def _ours(error: grpc.aio.AioRpcError, request: pb.PredictRequest) -> PenstockEr
     if error.code() is grpc.StatusCode.NOT_FOUND:
         reason = "MODEL_VERSION_NOT_FOUND" if request.version else "ROUTE_NOT_FOUND"
         return NotFound(reason, text, model=request.model)
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return Invalid([Violation("", text)])
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable("SERVICE_UNAVAILABLE", text, model=request.model)
     return None

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from libs.identity import REQUEST_ID, caller
@@ -45,10 +46,17 @@ class SlowDoor(Servicer):
         self._servers = servers
 
     def add_to(self, server: grpc.aio.Server) -> None:
+        # first, so that these two take bytes: what cannot be decoded is then the caller's fault, not an internal one
+        one, many = pb.ModelInferResponse.SerializeToString, pb.ModelStreamInferResponse.SerializeToString
+        raw = {
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer, _as_is, one),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._stream, _as_is, many),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, raw),))
         _stubs.add_GRPCInferenceServiceServicer_to_server(self, server)
 
-    async def ModelInfer(self, request: Message, context: Any) -> Message:
-        fault = _fault(request, context)
+    async def _infer(self, data: bytes, context: Any) -> Message:
+        request, fault = _read(data, context)
         if fault is not None:
             await context.abort(*fault)
         try:
@@ -59,12 +67,12 @@ class SlowDoor(Servicer):
         await context.send_initial_metadata((*headers, (SLOW_DOOR, "1")))
         return answer
 
-    async def ModelStreamInfer(self, request_iterator: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Message]:
         """One native call after another; a failed one answers with its text and the stream goes on."""
         number = 0
-        async for request in request_iterator:
+        async for data in messages:
             number += 1
-            fault = _fault(request, context)
+            request, fault = _read(data, context)
             if fault is not None:
                 yield _failed(request, fault[1])
                 continue
@@ -164,21 +172,37 @@ class SlowDoor(Servicer):
 NO_MEMORY = "a call may land on any server, so no memory can be shared with it: send tensors in the message"
 
 
+def _as_is(data: bytes) -> bytes:
+    return data
+
+
+def _read(data: bytes, context: Any) -> tuple[Message, tuple[grpc.StatusCode, str] | None]:
+    """The request, and why it cannot go on by the native route."""
+    request = pb.ModelInferRequest()
+    try:
+        request.ParseFromString(data)
+    except DecodeError:
+        return request, (grpc.StatusCode.INVALID_ARGUMENT, "the message is no ModelInferRequest")
+    return request, _fault(request, context)
+
+
 def _fault(request: Message, context: Any) -> tuple[grpc.StatusCode, str] | None:
-    """Why a request cannot go on by the native route."""
     if not request.model_name:
         return grpc.StatusCode.INVALID_ARGUMENT, "model_name is required"
     if not MODEL_NAME.fullmatch(request.model_name):
         return _unknown(request.model_name, request.model_version)
-    if any(key == SLOW_DOOR for key, _ in context.invocation_metadata() or ()):
-        return grpc.StatusCode.INTERNAL, "the native route sent back what came from the slow door"
+    if not all(key.isascii() for key in _keys(context)):
+        return grpc.StatusCode.INVALID_ARGUMENT, f"{ROUTING_KEY}: only ASCII can be passed on from the slow door"
     return None
 
 
 def _passed_on(context: Any) -> Headers:
     """Who asks travels by itself; the unit and the mark that this way was taken do not."""
-    keys = [(key, str(value)) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
-    return *keys, (SLOW_DOOR, "1")
+    return *((ROUTING_KEY, key) for key in _keys(context)), (SLOW_DOOR, "1")
+
+
+def _keys(context: Any) -> list[str]:
+    return [str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
 
 
 def _said(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
