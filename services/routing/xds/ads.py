@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 CONNECTED = Gauge("penstock_ads_proxies", "Envoys with an open ADS stream.")
 SENT = Counter("penstock_ads_resources_sent", "Resources sent to Envoys.", ["type"])
+ACCEPTED = Counter("penstock_ads_acknowledgements", "Responses that an Envoy accepted.", ["type"])
 REFUSED = Counter("penstock_ads_rejections", "Responses that an Envoy refused; it keeps what it had.", ["type"])
 
 LINGER_SECONDS = 10.0
@@ -94,6 +95,8 @@ class Ads:
             log.error("%s refused %s of %s: %s", name, _short(answered.type_url), sorted(answered.resources), error)
             REFUSED.labels(_short(answered.type_url)).inc()
             others = (*others, Rejection(answered.type_url, error, self._clock.now()))
+        else:
+            ACCEPTED.labels(_short(answered.type_url)).inc()
         self._proxies[name] = replace(self._proxies[name], rejections=others)
 
     def _note(self, name: str, stream: "_Stream") -> None:
