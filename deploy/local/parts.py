@@ -38,7 +38,14 @@ def _build(name: str, places: Places, ports: Ports, names: Sequence[str], durabl
     if name == "envoy":
         return envoy.part(places, ports)
     if name == "logship":
-        return Part(name, _module("deploy.envoy.logship"), probes.running, environment(places, ports, name), tier=3)
+        return Part(
+            name=name,
+            argv=_module("deploy.envoy.logship"),
+            env=environment(places, ports, name),
+            ready=probes.listening(ports[f"{name}_metrics"]),
+            ports=(f"{name}_metrics",),
+            tier=3,
+        )
     return Part(
         name=name,
         argv=_module(f"services.{name}"),
@@ -67,9 +74,9 @@ def environment(places: Places, ports: Ports, name: str) -> Mapping[str, str]:
         "PENSTOCK_SERVICE_ADDRESSES": ",".join(f"{s}=127.0.0.1:{ports[s]}" for s in SERVICES),
         "PENSTOCK_PROBE_INTERVAL_SECONDS": "1",
     }
+    own["PENSTOCK_METRICS_PORT"] = str(ports[f"{name}_metrics"])
     if name in SERVICES:
         own["PENSTOCK_LISTEN"] = f"127.0.0.1:{ports[name]}"
-        own["PENSTOCK_METRICS_PORT"] = str(ports[f"{name}_metrics"])
     return own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ DEFAULTS: Mapping[str, int] = {
     "mesh": 10001,
     "envoy_admin": 9901,
     **{name: 50051 + n for n, name in enumerate(SERVICES)},
-    **{f"{name}_metrics": 51051 + n for n, name in enumerate(SERVICES)},
+    **{f"{name}_metrics": 51051 + n for n, name in enumerate((*SERVICES, "logship"))},
     "triton_a_http": 8000,
     "triton_a_grpc": 8001,
     "triton_a_metrics": 8002,
@@ -26,6 +27,7 @@ DEFAULTS: Mapping[str, int] = {
     "triton_b_metrics": 8012,
     "redis": 16379,
 }
+OF_ANOTHER = "a process of another user"
 # below Linux's ephemeral range: there an outgoing connection may sit on a port while its server restarts
 FREE_RANGE = range(12_000, 32_000)
 
@@ -83,14 +85,16 @@ class Ports:
 
     def require_free(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Raise PortInUse unless every (part, port name) of `wanted` can be listened on."""
-        taken = [
-            f"port {self[name]}, which {part} wants, is in use by {_holder(self[name])};"
+        taken = [(part, name) for part, name in wanted if not holds_nobody(self[name])]
+        if not taken:
+            return
+        holders = _holders()
+        lines = [
+            f"port {self[name]}, which {part} wants, is in use by {holders.get(self[name], OF_ANOTHER)};"
             f" stop that, or set {variable(name)} or PENSTOCK_PORT_OFFSET"
-            for part, name in wanted
-            if not holds_nobody(self[name])
+            for part, name in taken
         ]
-        if taken:
-            raise PortInUse("\n".join(taken))
+        raise PortInUse("\n".join(lines))
 
 
 def variable(name: str) -> str:
@@ -122,11 +126,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, faults: lis
         return default
 
 
-def _holder(port: int) -> str:
+def _holders() -> dict[int, str]:
+    """Who is on each port, in words, as far as this user may see."""
+    found: dict[int, str] = {}
     for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.pid:
-            try:
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-            except psutil.NoSuchProcess:
-                continue
-    return "a process of another user"
+        if connection.laddr and connection.pid:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[connection.laddr.port] = f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return found

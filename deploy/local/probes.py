@@ -56,6 +56,15 @@ def http(port: int, path: str) -> Probe:
     return probe
 
 
+def listening(port: int) -> Probe:
+    """For a part that only exposes metrics: that it has come so far is all there is to know."""
+
+    async def probe() -> None:
+        await _exchange(port, b"")
+
+    return probe
+
+
 def grpc_health(port: int) -> Probe:
     async def probe() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -70,10 +79,6 @@ def grpc_health(port: int) -> Probe:
     return probe
 
 
-async def running() -> None:
-    """For a part that serves nothing: that it runs is all there is to know."""
-
-
 async def _exchange(port: int, request: bytes) -> bytes:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -81,7 +86,7 @@ async def _exchange(port: int, request: bytes) -> bytes:
             try:
                 writer.write(request)
                 await writer.drain()
-                return await reader.read(1024)
+                return await reader.read(1024) if request else b""
             finally:
                 writer.close()
     except (OSError, TimeoutError) as fault:
