@@ -63,9 +63,8 @@ class HistoryInMemory:
         return seen
 
     async def read(self, stored, names, since_us, until_us):
-        fields = [f for f in (*stored.entity.join_keys, *stored.view.stored)]
         wanted = {*names, *(key.name for key in stored.entity.join_keys)}
-        fields = [field for field in fields if field.name in wanted]
+        fields = [field for field in (*stored.entity.join_keys, *stored.view.stored) if field.name in wanted]
         found = no_rows(fields)
         for part in self._parts.get(stored.view.view_id, ()):
             late = part.event_us <= until_us

@@ -58,7 +58,9 @@ class RowCodec:
         table["_schema"] = self._schema_id
         table["_event"] = rows.event_us
         table["_created"] = rows.created_us
-        nulls = np.array([~rows.columns[f.name].valid for f in self._fields], np.bool_).reshape(len(self._fields), len(rows))
+        nulls = np.array([~rows.columns[f.name].valid for f in self._fields], np.bool_).reshape(
+            len(self._fields), len(rows)
+        )
         table["_nulls"] = np.packbits(nulls.T, axis=1, bitorder="little")
         for field in self._fields:
             if field.type in _FORMATS:

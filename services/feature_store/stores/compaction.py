@@ -67,7 +67,7 @@ class Compactor:
             try:
                 await self.compact(OLDEST)
                 await self.sweep()
-            except (PenstockError, OSError, TimeoutError, arrow.ArrowError) as error:
+            except (PenstockError, asyncpg.PostgresError, TimeoutError) as error:
                 log.warning("history was not compacted: %s", error)
             await asyncio.sleep(PASS_SECONDS)
 

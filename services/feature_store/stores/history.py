@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from libs.errors import Unavailable
 from libs.postgres import Database
 from services.feature_store.domain.columns import LATEST_US, Field, Ints, Rows, no_rows
 from services.feature_store.domain.history import Seen
@@ -90,14 +89,11 @@ class History:
     ) -> Rows:
         columns = [arrow.EVENT_TIME, arrow.CREATED_TIME, arrow.SEQUENCE, *(field.name for field in fields)]
         tables = [arrow.unpacked(content, sequence).select(columns) for sequence, content in batches]
-        try:
-            tables += parquet.read(self.root, paths, columns)
-        except (OSError, arrow.ArrowError) as error:
-            raise Unavailable("STORE_UNAVAILABLE", f"history cannot be read: {error}", store="history") from error
+        tables += parquet.read(self.root, paths, columns)
         if not tables:
             return no_rows(fields)
         content = arrow.pa.concat_tables(tables)
-        times = arrow.micros(content, arrow.EVENT_TIME)
-        order = np.argsort(content[arrow.SEQUENCE].to_numpy(), kind="stable")
+        times = arrow.integers(content, arrow.EVENT_TIME)
+        order = np.argsort(arrow.integers(content, arrow.SEQUENCE), kind="stable")
         order = order[(times[order] >= since_us) & (times[order] <= until_us)]
         return arrow.rows(content, fields).take(order)

@@ -32,17 +32,17 @@ def partitions(tables: Sequence[arrow.Table], ingest_dates: Sequence[date]) -> l
 
 def _by_event_date(content: arrow.Table, ingest_date: date) -> list[Partition]:
     order = [*arrow.join_keys(content), arrow.EVENT_TIME, arrow.CREATED_TIME, arrow.SEQUENCE]
-    days = arrow.micros(content, arrow.EVENT_TIME) // _DAY_US
-    content = content.append_column("_day", arrow.pa.array(days))
+    days = arrow.integers(content, arrow.EVENT_TIME) // _DAY_US
+    content = content.append_column("_day", arrow.numbers(days))
     # stable, says Arrow
     content = content.sort_by([(name, "ascending") for name in ("_day", *order)])
-    day, starts = np.unique(content["_day"].to_numpy(), return_index=True)
+    day, starts = np.unique(arrow.integers(content, "_day"), return_index=True)
     ends = [*starts.tolist()[1:], len(content)]
     content = content.drop_columns("_day")
     found: list[Partition] = []
     for number, start, end in zip(day.tolist(), starts.tolist(), ends, strict=True):
         part = content.slice(start, end - start)
-        times = arrow.micros(part, arrow.EVENT_TIME)
+        times = arrow.integers(part, arrow.EVENT_TIME)
         event_date = _EPOCH + timedelta(days=number)
         found.append(Partition(event_date, ingest_date, int(times.min()), int(times.max()), part))
     return found

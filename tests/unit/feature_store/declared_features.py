@@ -19,13 +19,7 @@ from services.feature_store.domain.definitions import (
 )
 from services.feature_store.domain.plan import plan
 
-I, D, S, B, T = (
-    ValueType.INT64,
-    ValueType.DOUBLE,
-    ValueType.STRING,
-    ValueType.BOOL,
-    ValueType.TIMESTAMP,
-)
+D, S, B, T = ValueType.DOUBLE, ValueType.STRING, ValueType.BOOL, ValueType.TIMESTAMP
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 TTL = 3 * HOUR
@@ -35,7 +29,9 @@ CARRIER = Entity("carrier_at_airport", (Field("carrier", S), Field("origin", S))
 WEATHER = FeatureView(
     "weather",
     "airport",
-    BatchSource((Field("wind", D), Field("sky", S), Field("ice", B), Field("seen", I), Field("observed", T))),
+    BatchSource(
+        (Field("wind", D), Field("sky", S), Field("ice", B), Field("seen", ValueType.INT64), Field("observed", T))
+    ),
     ttl_us=TTL,
     view_id=1,
     schema_id=11,

@@ -15,11 +15,11 @@ from tests.unit.feature_store import declared_features as d
 from tests.unit.feature_store import point_in_time_oracle as oracle
 from tests.unit.feature_store.point_in_time_oracle import Written
 
-NOON = 1_362_873_600_000_000
+MIDNIGHT = 1_362_873_600_000_000
 # one behind the other they say the same
 CARRIERS, ORIGINS = ("AA", "A"), ("JFK", "AJFK")
 # few enough to meet, and to miss by 1 µs, at the edges of windows and of the time to live
-moments = st.builds(lambda hours, off: NOON + hours * d.HOUR + off, st.integers(-2, 2), st.sampled_from((-1, 0, 1)))
+moments = st.builds(lambda hours, off: MIDNIGHT + hours * d.HOUR + off, st.integers(-2, 2), st.sampled_from((-1, 0, 1)))
 numbers = st.one_of(
     st.none(), st.integers(-5, 300).map(float), st.floats(-1e9, 1e9), st.sampled_from((0.1, -0.0, 1e15, 1e-9))
 )
@@ -36,7 +36,7 @@ weather_rows = st.builds(
             "observed": st.one_of(st.none(), moments),
         }
     ),
-    created_us=st.sampled_from((NOON, NOON + 1)),
+    created_us=st.sampled_from((MIDNIGHT, MIDNIGHT + 1)),
 )
 events = st.builds(
     Written,
@@ -45,7 +45,9 @@ events = st.builds(
     values=st.fixed_dictionaries({"delay": numbers, "late": st.one_of(st.none(), st.booleans())}),
 )
 asked = st.tuples(
-    st.tuples(st.one_of(st.none(), st.sampled_from(CARRIERS)), st.one_of(st.none(), st.sampled_from((*ORIGINS, "LGA")))),
+    st.tuples(
+        st.one_of(st.none(), st.sampled_from(CARRIERS)), st.one_of(st.none(), st.sampled_from((*ORIGINS, "LGA")))
+    ),
     moments,
 )
 
@@ -77,7 +79,7 @@ def test_the_join_is_the_brute_force_s(rows, happened, requests):
 
 def test_nothing_is_known_before_anything_was_written():
     history = [no_rows((*s.entity.join_keys, *s.view.stored)) for s in d.PLAN.stored]
-    found = join(d.PLAN, history, d.entity_columns([("AA", "JFK"), (None, "JFK")]), np.array([NOON, NOON]))
+    found = join(d.PLAN, history, d.entity_columns([("AA", "JFK"), (None, "JFK")]), np.array([MIDNIGHT, MIDNIGHT]))
     assert d.answers(found["weather", "wind"]) == [(None, oracle.NOT_FOUND, 0)] * 2
     assert d.answers(found["delays", "count_all_1h"]) == [(0, oracle.PRESENT, 0), (None, oracle.NOT_FOUND, 0)]
     assert d.answers(found["delays", "sum_delay_1h"]) == [(0.0, oracle.PRESENT, 0), (None, oracle.NOT_FOUND, 0)]
