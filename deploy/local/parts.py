@@ -42,7 +42,7 @@ def _build(name: str, places: Places, ports: Ports, names: Sequence[str], durabl
             name=name,
             argv=_module("deploy.envoy.logship"),
             env=environment(places, ports, name),
-            ready=probes.listening(ports[f"{name}_metrics"]),
+            ready=probes.http(ports[f"{name}_metrics"], "/metrics"),
             ports=(f"{name}_metrics",),
             tier=3,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,7 +28,9 @@ DEFAULTS: Mapping[str, int] = {
     "triton_b_metrics": 8012,
     "redis": 16379,
 }
-OF_ANOTHER = "a process of another user"
+# how long a closed outgoing connection blocks its port, and a little
+LINGER_SECONDS = 65.0
+PAUSE_SECONDS = 0.2
 # below Linux's ephemeral range: there an outgoing connection may sit on a port while its server restarts
 FREE_RANGE = range(12_000, 32_000)
 
@@ -83,18 +86,29 @@ class Ports:
         """Variables from which `from_environment` makes these same ports."""
         return {"PENSTOCK_PORT_OFFSET": "0", **{variable(n): str(p) for n, p in self.numbers.items()}}
 
-    def require_free(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Raise PortInUse unless every (part, port name) of `wanted` can be listened on."""
-        taken = [(part, name) for part, name in wanted if not holds_nobody(self[name])]
-        if not taken:
-            return
-        holders = _holders()
-        lines = [
-            f"port {self[name]}, which {part} wants, is in use by {holders.get(self[name], OF_ANOTHER)};"
+    def reserve(self, wanted: Iterable[tuple[str, str]], patience: float = LINGER_SECONDS) -> list[socket.socket]:
+        """Sockets that keep the ports of `wanted` (part, port name) from every other process until they are closed.
+
+        Linux gives most of our ports to outgoing connections too, and such a connection blocks its port for a minute
+        after it was closed. So those are waited for, at most `patience` seconds; a listener is not.
+        Raises PortInUse.
+        """
+        wanted = list(wanted)
+        deadline = time.monotonic() + patience
+        while taken := [(part, name) for part, name in wanted if not holds_nobody(self[name])]:
+            listening = _listening()
+            blocked = [(part, name) for part, name in taken if self[name] in listening]
+            if blocked or time.monotonic() >= deadline:
+                raise PortInUse("\n".join(self._complaint(part, name) for part, name in blocked or taken))
+            time.sleep(PAUSE_SECONDS)
+        return [_reservation(self[name]) for _, name in wanted]
+
+    def _complaint(self, part: str, name: str) -> str:
+        holder = _holders().get(self[name], "a process that this user may not see")
+        return (
+            f"port {self[name]}, which {part} wants, is in use by {holder};"
             f" stop that, or set {variable(name)} or PENSTOCK_PORT_OFFSET"
-            for part, name in taken
-        ]
-        raise PortInUse("\n".join(lines))
+        )
 
 
 def variable(name: str) -> str:
@@ -124,6 +138,19 @@ def _number(environment: Mapping[str, str], name: str, default: int, faults: lis
     except ValueError:
         faults.append(f"{name}: {text!r} is not a number")
         return default
+
+
+def _reservation(port: int) -> socket.socket:
+    """Bound, never listening: a server that sets SO_REUSEADDR or SO_REUSEPORT, as all of ours do, may still bind."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    kept.bind(("127.0.0.1", port))
+    return kept
+
+
+def _listening() -> set[int]:
+    return {c.laddr.port for c in psutil.net_connections("tcp") if c.laddr and c.status == psutil.CONN_LISTEN}
 
 
 def _holders() -> dict[int, str]:

@@ -12,6 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Probe = Callable[[], Awaitable[None]]
 DEADLINE_SECONDS = 2.0
+# a part that is starting is looked for at once, not after gRPC's growing pauses
+RECONNECT = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 
 class NotReady(Exception):
@@ -39,7 +41,7 @@ def postgres(dsn: str, database: str) -> Probe:
 
 def redis(port: int) -> Probe:
     async def probe() -> None:
-        answer = await _exchange(port, b"PING\r\n")
+        answer = await _exchange(port, b"PING\r\nQUIT\r\n")
         if not answer.startswith(b"+PONG"):
             raise NotReady(answer.decode(errors="replace").strip())
 
@@ -56,23 +58,17 @@ def http(port: int, path: str) -> Probe:
     return probe
 
 
-def listening(port: int) -> Probe:
-    """For a part that only exposes metrics: that it has come so far is all there is to know."""
-
-    async def probe() -> None:
-        await _exchange(port, b"")
-
-    return probe
-
-
 def grpc_health(port: int) -> Probe:
+    stubs: list[Any] = []
+
     async def probe() -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub: Any = health_pb2_grpc.HealthStub(channel)
-            try:
-                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
-            except grpc.aio.AioRpcError as fault:
-                raise NotReady(f"{fault.code().name}: {fault.details()}") from fault
+        if not stubs:  # a channel belongs to the event loop in which it is first used
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=RECONNECT)
+            stubs.append(health_pb2_grpc.HealthStub(channel))
+        try:
+            answer = await stubs[0].Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as fault:
+            raise NotReady(f"{fault.code().name}: {fault.details()}") from fault
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise NotReady(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
@@ -80,13 +76,14 @@ def grpc_health(port: int) -> Probe:
 
 
 async def _exchange(port: int, request: bytes) -> bytes:
+    """The whole answer. The server closes: a port of ours that waits out a closed connection might be one it needs."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(request)
                 await writer.drain()
-                return await reader.read(1024) if request else b""
+                return await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError) as fault:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -64,8 +65,8 @@ class Stack:
                     return False
             self.clean()
             built = parts.build(self.places, self.ports, self.names, durable=self.durable)
-            self.ports.require_free([(part.name, port) for part in built for port in part.ports])
-            supervisor = self._launch(parent)
+            reserved = self.ports.reserve([(part.name, port) for part in built for port in part.ports])
+            supervisor = self._launch(parent, reserved)
             try:
                 self._wait_until_ready(lambda: supervisor.poll() is None, within)
             except BaseException:
@@ -214,11 +215,13 @@ class Stack:
         self.clean()
         return known is not None
 
-    def _launch(self, parent: int | None) -> subprocess.Popen[bytes]:
+    def _launch(self, parent: int | None, reserved: list[socket.socket]) -> subprocess.Popen[bytes]:
         for name in (*self.names, "supervisor"):
             _rotate(self.places.log(name))
         what = {"home": str(self.places.home), "parts": self.names, "durable": self.durable, "parent": parent}
-        with self.places.log("supervisor").open("ab") as log:
+        with contextlib.ExitStack() as closing, self.places.log("supervisor").open("ab") as log:
+            for port in reserved:
+                closing.enter_context(port)
             return subprocess.Popen(
                 [sys.executable, "-m", "deploy.local.supervise", json.dumps(what)],
                 cwd=CHECKOUT,
@@ -227,6 +230,8 @@ class Stack:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # it holds them for life, also while a part is down
+                pass_fds=[port.fileno() for port in reserved],
             )
 
     def _wait_until_ready(self, alive: Callable[[], bool], within: float) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import threading
 
 import pytest
 
@@ -42,7 +44,33 @@ def test_every_port_in_use_is_named_with_who_wants_it() -> None:
     ports = Ports.free()
     with socket.create_server(("127.0.0.1", ports["mesh"])), socket.create_server(("127.0.0.1", ports["redis"])):
         with pytest.raises(PortInUse) as caught:
-            ports.require_free([("envoy", "mesh"), ("envoy", "ingress"), ("redis", "redis")])
+            ports.reserve([("envoy", "mesh"), ("envoy", "ingress"), ("redis", "redis")])
         lines = str(caught.value).splitlines()
     assert [line.split(",")[1].strip() for line in lines] == ["which envoy wants", "which redis wants"]
-    ports.require_free([("envoy", "mesh"), ("redis", "redis")])
+    for reserved in ports.reserve([("envoy", "mesh"), ("redis", "redis")]):
+        reserved.close()
+
+
+def test_a_reserved_port_is_left_to_servers_and_denied_to_outgoing_connections() -> None:
+    ports = Ports.free()
+    (reserved,) = ports.reserve([("redis", "redis")])
+    with reserved, socket.create_server(("127.0.0.1", ports["redis"])) as server, socket.socket() as client:
+        with pytest.raises(OSError, match="in use"):
+            client.bind(("127.0.0.1", ports["redis"]))
+        client.connect(server.getsockname())
+
+
+def test_an_outgoing_connection_is_waited_for() -> None:
+    ports = Ports.free()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.bind(("127.0.0.1", ports["redis"]))
+        client.connect(server.getsockname())
+        with pytest.raises(PortInUse, match="which redis wants"):
+            ports.reserve([("redis", "redis")], patience=0)
+        # closed with a reset, the connection blocks its port no longer
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        closing = threading.Timer(0.3, client.close)
+        closing.start()
+        for reserved in ports.reserve([("redis", "redis")]):
+            reserved.close()
+        closing.join()
