@@ -20,7 +20,8 @@ HOPS = ("ingress", "mesh")
 # deploy/envoy/bootstrap.yaml counts each line of the record log under this name, by listener and route
 ENVOY_COUNTER = "inference.{hop}.downstream_rq_completed.route.{route}"
 SERVED_ROUTES = ("split", "pinned")
-SERVER_COUNTER = "nv_inference_request_success"
+# Triton's nv_inference_request_success; the parser gives every counter the ending of OpenMetrics
+SERVER_COUNTER = "nv_inference_request_success_total"
 
 
 class EnvoyCounters:
@@ -36,10 +37,11 @@ class EnvoyCounters:
             counters = {stat["name"]: stat["value"] for stat in json.loads(answer)["stats"] if "value" in stat}
         except (OSError, ValueError, KeyError) as error:
             return [Reading(source, None, f"{self._admin}: {_words(error)}") for source in sources]
-        return [Reading(source, _completed(counters, hop)) for source, hop in zip(sources, HOPS, strict=True)]
+        return [Reading(source, completed(counters, hop)) for source, hop in zip(sources, HOPS, strict=True)]
 
 
-def _completed(counters: Mapping[str, int], hop: str) -> int:
+def completed(counters: Mapping[str, int], hop: str) -> int:
+    """Inferences on routes to servers, however they ended."""
     # a counter exists from its first inference on
     return sum(counters.get(ENVOY_COUNTER.format(hop=hop, route=route), 0) for route in SERVED_ROUTES)
 
