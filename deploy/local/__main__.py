@@ -42,17 +42,18 @@ def _do(arguments: argparse.Namespace) -> int:
 def _show() -> int:
     """Print the table; 0 when every part is ready."""
     parts = commands.status()
-    _print(f"{'part':<18} {'ready':<6} {'pid':>8} {'restarts':>8}  ports")
+    lines = [f"{'part':<18} {'ready':<6} {'pid':>8} {'restarts':>8}  ports"]
     for name, part in parts.items():
         ports = ", ".join(f"{port} {number}" for port, number in part.ports.items())
         pid = part.process.pid if part.process else "-"
-        problem = f"  {part.problem}" if part.problem else ""
-        _print(f"{name:<18} {'yes' if part.ready else 'no':<6} {pid:>8} {part.restarts:>8}  {ports}{problem}")
+        line = f"{name:<18} {'yes' if part.ready else 'no':<6} {pid:>8} {part.restarts:>8}  {ports}  {part.problem}"
+        lines.append(line.rstrip())
+    _print("\n".join(lines))
     return 0 if all(part.ready for part in parts.values()) else 3
 
 
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 sys.exit(main())
