@@ -23,6 +23,7 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.stack import Stack
 
+pytest_plugins = ["tests.summary"]
 _databases = itertools.count()
 
 
