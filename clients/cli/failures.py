@@ -11,14 +11,9 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
-from deploy.local.parts import UnknownPart
-from deploy.local.places import UnusableDirectory
-from deploy.local.ports import BadPort, PortInUse
-from deploy.local.stack import StackFailed
-from deploy.triton.backend import NoSharedPython
+from deploy.local import FAULTS
 
 FAILED = 1
-LOCAL = (BadPort, NoSharedPython, PortInUse, StackFailed, UnknownPart, UnusableDirectory)
 
 NEXT = {
     "MODEL_NOT_FOUND": "`penstock model list` shows the models; `penstock model register NAME FILE` adds one.",
@@ -54,7 +49,7 @@ def told() -> Generator[None]:
         yield
     except grpc.RpcError as error:
         fail(*words(error))
-    except LOCAL as error:
+    except FAULTS as error:
         fail(str(error), "")
 
 

@@ -22,9 +22,10 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deploy.local import FAULTS
 from deploy.local.places import Places, default_home
-from deploy.local.ports import BadPort, PortInUse, Ports
-from deploy.local.stack import Stack, StackFailed
+from deploy.local.ports import Ports
+from deploy.local.stack import Stack
 from examples.flights import data, features, report, serving, training
 from examples.flights.chaos import Chaos
 from examples.flights.replay import Replay
@@ -55,7 +56,7 @@ def main() -> int:
                 return run(stack, penstock, home, console)
         finally:
             stack.stop()
-    except (BadPort, PortInUse, StackFailed, serving.NotReady) as error:
+    except (*FAULTS, serving.NotReady) as error:
         console.print(f"[red]{error}[/red]")
     except grpc.RpcError as error:
         console.print(f"[red]{error.code().name}: {error.details()}[/red]")
