@@ -10,12 +10,11 @@ from typing import Any
 import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from opentelemetry.instrumentation.grpc import aio_server_interceptor  # pyright: ignore[reportUnknownVariableType]
 
 from libs import telemetry
 from libs.channels import MESSAGE_BYTES
 from libs.health import HealthServicer
-from libs.interceptors import ServiceInterceptor
+from libs.interceptors import interceptors
 from libs.reflection import add_reflection
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ async def _run(name: str, address: Address, build: Callable[[], Awaitable[App]])
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = await build()
     health = HealthServicer(app.services)
-    server = grpc.aio.server(interceptors=[aio_server_interceptor(), ServiceInterceptor()], options=OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors(), options=OPTIONS)
     app.register(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

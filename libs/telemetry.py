@@ -17,14 +17,7 @@ from opentelemetry.exporter.zipkin.json import ZipkinExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from prometheus_client import Histogram, start_http_server
-
-RPC_SECONDS = Histogram(
-    "penstock_rpc_duration_seconds",
-    "Time from the first byte of a call to its answer, by the service that answered.",
-    ["service", "method", "code"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
+from prometheus_client import start_http_server
 
 
 class JsonLines(logging.Formatter):
