@@ -17,7 +17,8 @@ from services.feature_store import config
 from services.feature_store.domain.history import HistoryReader
 from services.feature_store.domain.online import OnlineReader
 from services.feature_store.domain.registration import Catalog, Registrar
-from services.feature_store.domain.writing import Writer
+from services.feature_store.domain.restoration import Restorer
+from services.feature_store.domain.writing import OnlineWriter, Writer
 from services.feature_store.servers.registry import FeatureRegistryServicer
 from services.feature_store.servers.serving import FeatureServingServicer
 from services.feature_store.stores.compaction import Compactor
@@ -37,9 +38,10 @@ async def build(settings: config.Config) -> serve.App:
     online = RedisOnlineStore(redis)
     history = History(database, settings.history)
     catalog = Catalog(registry)
+    writer = OnlineWriter(online)
     registering = FeatureRegistryServicer(database, Registrar(registry, clock), registry, catalog)
     serving = FeatureServingServicer(
-        catalog, Writer(history, online), OnlineReader(online), HistoryReader(history), clock
+        catalog, Writer(history, writer), OnlineReader(online), HistoryReader(history), clock
     )
 
     def register(server: grpc.aio.Server) -> None:
@@ -54,10 +56,10 @@ async def build(settings: config.Config) -> serve.App:
         register=register,
         background=[
             database.keep_open(),
-            online.keep_checking(),
+            Restorer(registry, history, online, writer).keep_whole(),
             Compactor(database, settings.history, clock.now).keep_compacting(),
         ],
-        components={"postgres": lambda: database.reachable, "redis": lambda: online.reachable},
+        components={"postgres": lambda: database.reachable, "redis": lambda: online.readable},
         close=[redis.aclose, database.close],
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 import services.feature_store
 from libs.clock import SystemClock
-from libs.errors import Unavailable
+from libs.errors import Faults, Unavailable
 from libs.postgres import Database
 from services.feature_store.domain.columns import Column, Field, Rows, ValueType
 from services.feature_store.domain.definitions import (
@@ -61,9 +61,9 @@ class Place:
     async def declare(self):
         registrar, catalog = Registrar(self.registry, SystemClock()), Catalog(self.registry)
         for tenant in ("local", "../other"):
-            await registrar.create_entity(tenant, ENTITY)
-            await registrar.create_view(tenant, BATCH)
-            await registrar.create_view(tenant, STREAM)
+            await registrar.create_entity(tenant, ENTITY, Faults())
+            await registrar.create_view(tenant, BATCH, Faults())
+            await registrar.create_view(tenant, STREAM, Faults())
         self.batch: StoredView = await catalog.view("local", "facts")
         self.stream: StoredView = await catalog.view("local", "moves")
         self.others: StoredView = await catalog.view("../other", "facts")

@@ -24,7 +24,10 @@ async def in_memory():
 @pytest.fixture
 async def in_redis(redis_url):
     client = open_redis(redis_url)
-    yield RedisOnlineStore(client)
+    store = RedisOnlineStore(client)
+    assert not await store.check()
+    await store.filled()
+    yield store
     await client.aclose()
 
 
@@ -158,3 +161,19 @@ async def test_no_redis_is_unavailable():
         with pytest.raises(Unavailable) as raised:
             await call
         assert raised.value.reason == "STORE_UNAVAILABLE"
+
+
+async def test_an_empty_redis_is_not_read(in_redis, redis_url):
+    """It would say that nothing was ever written."""
+    assert await in_redis.check()
+    client = open_redis(redis_url)
+    await client.flushall()
+    await client.aclose()
+    with pytest.raises(Unavailable, match="restored"):
+        await stands(in_redis)
+    assert not await in_redis.check()
+    assert not in_redis.readable
+    await in_redis.filled()
+    assert await in_redis.check()
+    assert in_redis.readable
+    assert await stands(in_redis) is None

@@ -54,8 +54,8 @@ class Absent:
         return NotFound(reason, "; ".join(dict.fromkeys(message for _, _, message in self._names)))
 
 
-def check_entity(entity: Entity) -> None:
-    faults = Faults()
+def check_entity(entity: Entity, faults: Faults) -> None:
+    """Raises Invalid with these faults and those that are in `faults` already."""
     _check_name(entity.name, "entity.name", faults)
     faults.require(1 <= len(entity.join_keys) <= 4, "entity.join_keys", "1 to 4 are needed")
     _check_fields(entity.join_keys, "entity.join_keys", faults)
@@ -65,9 +65,10 @@ def check_entity(entity: Entity) -> None:
     faults.check()
 
 
-def check_view(view: FeatureView, entities: Mapping[str, Entity], views: Mapping[str, FeatureView]) -> None:
-    """`entities` and `views` hold those that exist of the ones that the view names."""
-    faults = Faults()
+def check_view(
+    view: FeatureView, entities: Mapping[str, Entity], views: Mapping[str, FeatureView], faults: Faults
+) -> None:
+    """`entities` and `views` hold those that exist of the ones that the view names. As `check_entity`, or NotFound."""
     absent = Absent(faults)
     _check_name(view.name, "feature_view.name", faults)
     on_demand = isinstance(view.source, OnDemandSource)

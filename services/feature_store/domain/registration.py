@@ -45,16 +45,18 @@ class Registrar:
     store: RegistryStore
     clock: Clock
 
-    async def create_entity(self, tenant: str, entity: Entity) -> Entity:
-        check_entity(entity)
+    async def create_entity(self, tenant: str, entity: Entity, faults: Faults) -> Entity:
+        """`faults` are those that reading the request has found. Invalid, AlreadyExists."""
+        check_entity(entity, faults)
         stamped = self._stamped(entity)
         await self.store.add_entity(tenant, stamped)
         return stamped
 
-    async def create_view(self, tenant: str, view: FeatureView) -> FeatureView:
+    async def create_view(self, tenant: str, view: FeatureView, faults: Faults) -> FeatureView:
+        """As `create_entity`, or NotFound."""
         entities = await self.store.entities(tenant, [view.entity])
         views = await self.store.views(tenant, sorted(_inputs(view)))
-        check_view(view, entities, views)
+        check_view(view, entities, views, faults)
         return await self.store.add_view(tenant, self._stamped(view))
 
     async def create_service(self, tenant: str, service: FeatureService) -> FeatureService:

@@ -1,4 +1,8 @@
-"""Definitions on the wire, and in the domain."""
+"""Definitions on the wire, and in the domain.
+
+What the wire leaves out and the domain cannot do without is a fault, and something stands in its place, so that the
+domain finds the other faults in the same definition.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -22,24 +26,18 @@ _TRANSFORMS: Mapping[int, d.Transform] = {
 _LONGEST_SECONDS = 100 * 366 * 86_400
 
 
-def decode_entity(wire: pb.Entity) -> d.Entity:
-    faults = Faults()
-    entity = d.Entity(wire.name, _fields(wire.join_keys, "entity.join_keys", faults), wire.description)
-    faults.check()
-    return entity
+def decode_entity(wire: pb.Entity, faults: Faults) -> d.Entity:
+    return d.Entity(wire.name, _fields(wire.join_keys, "entity.join_keys", faults), wire.description)
 
 
-def decode_view(wire: pb.FeatureView) -> d.FeatureView:
-    faults = Faults()
-    view = d.FeatureView(
+def decode_view(wire: pb.FeatureView, faults: Faults) -> d.FeatureView:
+    return d.FeatureView(
         name=wire.name,
         entity=wire.entity,
         source=_source(wire, faults),
         ttl_us=_micros(wire.time_to_live, "feature_view.time_to_live", faults),
         description=wire.description,
     )
-    faults.check()
-    return view
 
 
 def decode_service(wire: pb.FeatureService) -> d.FeatureService:
@@ -107,36 +105,38 @@ def _source(wire: pb.FeatureView, faults: Faults) -> d.Source:
             fields = _fields(wire.stream.event_fields, "feature_view.stream.event_fields", faults)
             path = "feature_view.stream.aggregations"
             found = [_decoded(a, f"{path}[{i}]", faults) for i, a in enumerate(wire.stream.aggregations)]
-            return d.StreamSource(fields, tuple(a for a in found if a))
+            return d.StreamSource(fields, tuple(found))
         case "on_demand":
             fields = _fields(wire.on_demand.request_fields, "feature_view.on_demand.request_fields", faults)
             path = "feature_view.on_demand.transformations"
             made = [_made(t, f"{path}[{i}]", faults) for i, t in enumerate(wire.on_demand.transformations)]
-            return d.OnDemandSource(fields, tuple(t for t in made if t))
+            return d.OnDemandSource(fields, tuple(made))
         case _:
             faults.add("feature_view.source", "one of batch, stream and on_demand is needed")
             return d.BatchSource(())
 
 
-def _decoded(wire: pb.Aggregation, path: str, faults: Faults) -> d.Aggregation | None:
+def _decoded(wire: pb.Aggregation, path: str, faults: Faults) -> d.Aggregation:
     window_us = _micros(wire.window, f"{path}.window", faults)
     function = _FUNCTIONS.get(wire.function)
     faults.require(function, f"{path}.function", "is not set")
-    return function and d.Aggregation(wire.feature, function, wire.field, window_us)
+    guess = d.Function.SUM if wire.field else d.Function.COUNT
+    return d.Aggregation(wire.feature, function or guess, wire.field, window_us)
 
 
-def _made(wire: pb.Transformation, path: str, faults: Faults) -> d.Transformation | None:
+def _made(wire: pb.Transformation, path: str, faults: Faults) -> d.Transformation:
     function = _TRANSFORMS.get(wire.function)
     faults.require(function, f"{path}.function", "is not set")
-    return function and d.Transformation(wire.feature, function, tuple(wire.inputs), wire.time_zone)
+    guess = d.Transform.LOCAL_HOUR if wire.time_zone else d.Transform.DIFFERENCE
+    return d.Transformation(wire.feature, function or guess, tuple(wire.inputs), wire.time_zone)
 
 
 def _fields(fields: Iterable[pb.Field], path: str, faults: Faults) -> tuple[Field, ...]:
     found: list[Field] = []
     for i, field in enumerate(fields):
         kind = FROM_WIRE.get(field.type)
-        if faults.require(kind, f"{path}[{i}].type", "is not set") and kind:
-            found.append(Field(field.name, kind))
+        faults.require(kind, f"{path}[{i}].type", "is not set")
+        found.append(Field(field.name, kind or ValueType.INT64))
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from libs import paging
-from libs.errors import Invalid, NotFound, Violation
+from libs.errors import Faults, Invalid, NotFound, Violation
 from libs.idempotency import once
 from libs.identity import caller
 from libs.postgres import Database
@@ -21,10 +21,11 @@ class FeatureRegistryServicer(FeatureRegistryServiceServicer):
         self._catalog = catalog
 
     async def CreateEntity(self, request: pb.CreateEntityRequest, context: Any) -> pb.CreateEntityResponse:
-        entity = wire.decode_entity(request.entity)
+        faults = Faults()
+        entity = wire.decode_entity(request.entity, faults)
 
         async def perform() -> pb.CreateEntityResponse:
-            made = await self._registrar.create_entity(caller().tenant, entity)
+            made = await self._registrar.create_entity(caller().tenant, entity, faults)
             return pb.CreateEntityResponse(entity=wire.encode_entity(made))
 
         return await once(self._database, request, pb.CreateEntityResponse, perform)
@@ -45,10 +46,11 @@ class FeatureRegistryServicer(FeatureRegistryServiceServicer):
     async def CreateFeatureView(
         self, request: pb.CreateFeatureViewRequest, context: Any
     ) -> pb.CreateFeatureViewResponse:
-        view = wire.decode_view(request.feature_view)
+        faults = Faults()
+        view = wire.decode_view(request.feature_view, faults)
 
         async def perform() -> pb.CreateFeatureViewResponse:
-            made = await self._registrar.create_view(caller().tenant, view)
+            made = await self._registrar.create_view(caller().tenant, view, faults)
             return pb.CreateFeatureViewResponse(feature_view=wire.encode_view(made))
 
         return await once(self._database, request, pb.CreateFeatureViewResponse, perform)

@@ -5,14 +5,16 @@ stores.compaction turns batches into files.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from libs.postgres import Database
-from services.feature_store.domain.columns import LATEST_US, Field, Ints, Rows, no_rows
+from services.feature_store.domain.columns import LATEST_US, Field, Ints, Rows, ValueType, no_rows
+from services.feature_store.domain.definitions import StreamSource
 from services.feature_store.domain.history import Seen
 from services.feature_store.domain.plan import StoredView
 from services.feature_store.stores import arrow, parquet
@@ -61,14 +63,27 @@ class History:
         return seen
 
     async def read(self, stored: StoredView, names: Sequence[str], since_us: int | None, until_us: int) -> Rows:
-        since_us = -LATEST_US if since_us is None else since_us
-        async with self.database.connection() as connection:
-            parts = await connection.fetch(_PARTS, stored.view.view_id, since_us, until_us)
-        paths = [part["path"] for part in parts if part["path"]]
-        batches = [(part["id"], part["content"]) for part in parts if part["content"]]
         wanted = {*names, *(key.name for key in stored.entity.join_keys)}
         fields = [field for field in (*stored.entity.join_keys, *stored.view.stored) if field.name in wanted]
-        return await asyncio.to_thread(self._rows, fields, paths, batches, since_us, until_us)
+        since_us = -LATEST_US if since_us is None else since_us
+        content = await self._content(stored.view.view_id, [f.name for f in fields], since_us, until_us)
+        return await asyncio.to_thread(_ordered, content, fields, since_us, until_us)
+
+    async def everything(self, stored: StoredView) -> tuple[Rows, Sequence[str]]:
+        fields = [*stored.entity.join_keys, *stored.view.stored]
+        names = [field.name for field in fields]
+        if isinstance(stored.view.source, StreamSource):
+            fields.append(Field(arrow.EVENT_ID, ValueType.STRING))
+        content = await self._content(stored.view.view_id, [f.name for f in fields], -LATEST_US, LATEST_US)
+        rows = await asyncio.to_thread(_ordered, content, fields, -LATEST_US, LATEST_US)
+        ids = rows.columns.get(arrow.EVENT_ID)
+        own = Rows(rows.event_us, rows.created_us, {name: rows.columns[name] for name in names})
+        return own, ids.values.tolist() if ids else []
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[bool]:
+        async with self.database.transaction() as connection:
+            yield await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('feature_store.restoration'))")
 
     async def _append(self, view_id: int, content: arrow.Table) -> None:
         async with self.database.connection() as connection:
@@ -79,21 +94,23 @@ class History:
                 arrow.packed(content),
             )
 
-    def _rows(
-        self,
-        fields: Sequence[Field],
-        paths: Sequence[str],
-        batches: Sequence[tuple[int, bytes]],
-        since_us: int,
-        until_us: int,
-    ) -> Rows:
-        columns = [arrow.EVENT_TIME, arrow.CREATED_TIME, arrow.SEQUENCE, *(field.name for field in fields)]
-        tables = [arrow.unpacked(content, sequence).select(columns) for sequence, content in batches]
-        tables += parquet.read(self.root, paths, columns)
-        if not tables:
-            return no_rows(fields)
-        content = arrow.pa.concat_tables(tables)
-        times = arrow.integers(content, arrow.EVENT_TIME)
-        order = np.argsort(arrow.integers(content, arrow.SEQUENCE), kind="stable")
-        order = order[(times[order] >= since_us) & (times[order] <= until_us)]
-        return arrow.rows(content, fields).take(order)
+    async def _content(self, view_id: int, names: Sequence[str], since_us: int, until_us: int) -> list[arrow.Table]:
+        """All batches, and the files that may have rows of the span."""
+        async with self.database.connection() as connection:
+            parts = await connection.fetch(_PARTS, view_id, since_us, until_us)
+        columns = [arrow.EVENT_TIME, arrow.CREATED_TIME, arrow.SEQUENCE, *names]
+        paths = [part["path"] for part in parts if part["path"]]
+        files = await asyncio.to_thread(parquet.read, self.root, paths, columns)
+        batches = (arrow.unpacked(part["content"], part["id"]) for part in parts if part["content"])
+        return [*files, *(batch.select(columns) for batch in batches)]
+
+
+def _ordered(content: Sequence[arrow.Table], fields: Sequence[Field], since_us: int, until_us: int) -> Rows:
+    """The rows of the span, in the order of writing."""
+    if not content:
+        return no_rows(fields)
+    table = arrow.pa.concat_tables(content)
+    times = arrow.integers(table, arrow.EVENT_TIME)
+    order = np.argsort(arrow.integers(table, arrow.SEQUENCE), kind="stable")
+    order = order[(times[order] >= since_us) & (times[order] <= until_us)]
+    return arrow.rows(table, fields).take(order)

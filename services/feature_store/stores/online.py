@@ -3,23 +3,25 @@
     fs:{5:local7:airport3:JFK}        hash, one field a batch view (its id): the newest row, packed
     fs:{5:local7:airport3:JFK}:e:12   sorted set, one a stream view (its id): events by event time in µs
 
+    fs:whole                          the run id of the Redis that holds all of it; missing: it has lost everything
+
 Between the braces stands domain.keys.instance_key, so all of an instance lies in one slot of a cluster.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
+from libs.errors import Unavailable
 from libs.redis import redis_errors
 from services.feature_store.domain.codec import TIMES_OFFSET
 from services.feature_store.domain.online import Answer, Events, OnlineEvent, OnlineRow, Question
 
 COMMANDS_AT_ONCE = 500
-CHECK_SECONDS = 0.5
+WHOLE = "fs:whole"
 
 # A row too short to hold times is a wreck: anything may take its place
 PUT_ROW = f"""
@@ -41,21 +43,37 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', new
 
 
 class RedisOnlineStore:
-    """Run `keep_checking` in the background for `reachable`."""
-
     def __init__(self, client: Redis) -> None:
         self._redis = client
         self._scripts: dict[str, str] = {}
-        self.reachable = False
+        self._run_id = ""
+        self.readable = False
+        """As the last check found it: reachable, and not empty of what was written."""
 
-    async def keep_checking(self) -> None:
-        """For ever: see whether Redis answers."""
-        while True:
-            try:
-                self.reachable = bool(await self._redis.ping())
-            except (RedisError, OSError):
-                self.reachable = False
-            await asyncio.sleep(CHECK_SECONDS)
+    async def check(self) -> bool:
+        """Whether this is still the Redis that was filled, never restarted since: a restart may cost a second's writes.
+
+        One that was restarted is readable while it is filled again, one that is empty is not.
+        """
+
+        def ask(pipe: Pipeline) -> None:
+            pipe.info("server")
+            pipe.get(WHOLE)
+
+        try:
+            with redis_errors():
+                server, whole = await self._exchange(ask)
+        except Unavailable:
+            self.readable = False
+            raise
+        self._run_id = server["run_id"]
+        self.readable = whole is not None
+        return whole == self._run_id.encode()
+
+    async def filled(self) -> None:
+        with redis_errors():
+            await self._redis.set(WHOLE, self._run_id)
+        self.readable = True
 
     async def put_rows(self, view_id: int, rows: Sequence[OnlineRow]) -> int:
         calls = [(_row_key(row.key), [view_id, row.packed]) for row in rows]
@@ -68,7 +86,10 @@ class RedisOnlineStore:
         await self._run(PUT_EVENTS, [(_event_key(key, view_id), values) for key, values in arguments.items()])
 
     async def read(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """Unavailable also while an empty Redis is filled: `not found` and `no events` would be lies."""
+
         def ask(pipe: Pipeline) -> None:
+            pipe.exists(WHOLE)
             for key, view_ids, spans in questions:
                 if view_ids:
                     pipe.hmget(_row_key(key), [str(view_id) for view_id in view_ids])
@@ -78,7 +99,11 @@ class RedisOnlineStore:
                     pipe.zrangebyscore(events, since_us, f"({until_us}")
 
         with redis_errors():
-            answers = iter(await self._exchange(ask))
+            whole, *rest = await self._exchange(ask)
+        if not whole:
+            message = "Redis has lost its features; they are being restored from history"
+            raise Unavailable("STORE_UNAVAILABLE", message, retry_after_seconds=1, store="redis")
+        answers = iter(rest)
         found: list[Answer] = []
         for _, view_ids, spans in questions:
             rows = dict(zip(view_ids, next(answers), strict=True)) if view_ids else {}

@@ -9,6 +9,7 @@ import asyncpg
 from libs.errors import AlreadyExists
 from libs.postgres import Database
 from services.feature_store.domain.definitions import Entity, FeatureService, FeatureView
+from services.feature_store.domain.plan import StoredView
 from services.feature_store.stores import documents
 
 _VIEWS = "SELECT v.*, s.id AS schema_id FROM feature_view v LEFT JOIN row_schema s ON s.view_id = v.id"
@@ -84,6 +85,17 @@ class PostgresRegistry:
     async def service(self, tenant: str, name: str) -> FeatureService | None:
         rows = await self._fetch("SELECT * FROM feature_service WHERE tenant = $1 AND name = $2", tenant, name)
         return documents.service(rows[0]) if rows else None
+
+    async def stored_views(self) -> Sequence[tuple[str, StoredView]]:
+        entities = await self._fetch("SELECT * FROM entity")
+        about = {(row["tenant"], row["name"]): documents.entity(row) for row in entities}
+        rows = await self._fetch(f"{_VIEWS} WHERE v.entity IS NOT NULL ORDER BY v.id")
+        found: list[tuple[str, StoredView]] = []
+        for row in rows:
+            view = documents.view(row)
+            names = tuple(feature.name for feature in view.features)
+            found.append((row["tenant"], StoredView(view, about[row["tenant"], view.entity], names)))
+        return found
 
     async def list_entities(self, tenant: str, after: str, most: int) -> Sequence[Entity]:
         query = 'SELECT * FROM entity WHERE tenant = $1 AND name > $2 COLLATE "C" ORDER BY name COLLATE "C" LIMIT $3'

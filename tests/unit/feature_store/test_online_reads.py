@@ -8,7 +8,7 @@ from services.feature_store.domain.features import Status
 from services.feature_store.domain.history import Seen
 from services.feature_store.domain.keys import instance_key
 from services.feature_store.domain.online import SLACK_US, OnlineReader, OnlineRow
-from services.feature_store.domain.writing import Writer
+from services.feature_store.domain.writing import OnlineWriter, Writer
 from tests.contract.features_in_memory import HistoryInMemory, OnlineInMemory
 from tests.unit.feature_store import declared_features as d
 from tests.unit.feature_store.point_in_time_oracle import Written
@@ -20,7 +20,7 @@ KEY = ("AA", "JFK")
 class Store:
     def __init__(self):
         self.online = OnlineInMemory()
-        self.writer = Writer(HistoryInMemory(), self.online)
+        self.writer = Writer(HistoryInMemory(), OnlineWriter(self.online))
         self.reader = OnlineReader(self.online)
 
     async def row(self, *written, tenant="local"):
@@ -149,7 +149,7 @@ async def test_a_push_that_got_halfway_is_completed_by_its_retry(store):
         async def put_events(self, view_id, keep_us, events):
             raise Unavailable("STORE_UNAVAILABLE", "down")
 
-    up, store.writer = store.writer, Writer(store.writer.history, Down())
+    up, store.writer = store.writer, Writer(store.writer.history, OnlineWriter(Down()))
     with pytest.raises(Unavailable):
         await store.push(departure(MIDNIGHT), ids=["a"])
     store.writer = up

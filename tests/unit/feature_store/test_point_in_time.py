@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.feature_store.domain.columns import no_rows
 from services.feature_store.domain.history import HistoryReader, join
 from services.feature_store.domain.online import OnlineReader
-from services.feature_store.domain.writing import Writer
+from services.feature_store.domain.writing import OnlineWriter, Writer
 from tests.contract.features_in_memory import HistoryInMemory, OnlineInMemory
 from tests.unit.feature_store import declared_features as d
 from tests.unit.feature_store import point_in_time_oracle as oracle
@@ -104,7 +104,7 @@ def test_what_was_served_online_is_what_history_says(steps):
 
 async def _replay(steps):
     history, online = HistoryInMemory(), OnlineInMemory()
-    writer, reader = Writer(history, online), OnlineReader(online)
+    writer, reader = Writer(history, OnlineWriter(online)), OnlineReader(online)
     served = []
     for i, (what, step) in enumerate(steps):
         if what == "row":
