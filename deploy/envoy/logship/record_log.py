@@ -73,6 +73,13 @@ class RecordLog:
         self._identities = {key: file.identity for key, file in looks if file}
         return [file for _, file in looks if file]
 
+    def again(self, file: LogFile) -> LogFile:
+        """The file as it is now, whatever its name. Raises Gone."""
+        for found in self.files():
+            if found.identity == file.identity:
+                return found
+        raise Gone(f"{file.path} is gone")
+
     def read(self, file: LogFile, start: int) -> Chunk | None:
         """Whole lines from this offset on, at most 1 MiB; None where there is none yet. Raises Gone."""
         known = self._chunks.get((file.identity, start))

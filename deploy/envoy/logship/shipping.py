@@ -76,8 +76,8 @@ class Shipment:
                     await self._deliver(file, chunk, known)
                     return True
         except Gone as error:
-            log.warning("%s", error)
-            return False
+            log.debug("%s; looking again", error)
+            return True
         self._oldest_ns = None
         return False
 
@@ -87,12 +87,15 @@ class Shipment:
 
     async def _deliver(self, file: LogFile, chunk: Chunk, known: frozenset[str]) -> None:
         place = self._places.of(file.identity)
+        # before the sink is asked: while it works, the file may be set aside
+        mark = self._log.mark(file, chunk.end)
         committed = await self._sink.deliver(Parcel(self._proxy, place.name(file.identity), chunk))
         if committed == chunk.end:
             metrics.DELIVERED.labels(self._sink.name).inc(len(chunk.records))
         elif committed == chunk.start:
             raise Undelivered("it took nothing of what it asked for")
-        mark = self._log.mark(file, committed)
+        else:
+            mark = self._log.mark(self._log.again(file), committed)
         if mark is None:
             await self._begin_anew(file, known, f"its sink is at {committed}, where no line begins")
             raise Undelivered("the file is not the one that it knows")
