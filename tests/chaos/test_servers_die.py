@@ -20,7 +20,7 @@ def sent_to(stack, server):
         int(stat.get("value", 0))
         for cluster in clusters
         for host in cluster.get("host_statuses", ())
-        if host["address"]["socket_address"]["port_value"] == port
+        if host["address"].get("socket_address", {}).get("port_value") == port
         for stat in host["stats"]
         if stat["name"] == "rq_total"
     )
