@@ -34,11 +34,13 @@ class WriteFeaturesRequest(_message.Message):
     """The view. Required."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Column]:
-        """Join keys and features, one column each, equally long; a feature that is left out is null. At most 10000 rows."""
+        """Join keys and features, one column each, equally long; a feature that is left out is null, a key never is. At most
+        10000 rows.
+        """
 
     @_builtins.property
     def event_time_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """When each row became true, microseconds since 1970-01-01 UTC; one for each row."""
+        """When each row became true, microseconds since 1970-01-01 UTC; one for each row, at most a day ahead of the clock."""
 
     @_builtins.property
     def created_time_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -100,15 +102,17 @@ class PushEventsRequest(_message.Message):
     """The view. Required."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Column]:
-        """Join keys and event fields, one column each, equally long. At most 10000 rows."""
+        """Join keys and event fields, one column each, equally long; a field that is left out is null, a key never is. At most
+        10000 rows.
+        """
 
     @_builtins.property
     def event_time_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """When each event happened, microseconds since 1970-01-01 UTC."""
+        """When each event happened, microseconds since 1970-01-01 UTC, at most a day ahead of the clock."""
 
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names each event in its view; an id that was seen changes nothing. Required."""
+        """Names each event in its view, 1 to 256 bytes; an id that was seen changes nothing. Required."""
 
     def __init__(
         self,
@@ -166,7 +170,7 @@ class GetOnlineFeaturesRequest(_message.Message):
     """The feature service. Required."""
     @_builtins.property
     def entities(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Column]:
-        """Join keys, one column each, equally long. At most 1000 rows."""
+        """Join keys, one column each, equally long. At most 1000 rows. A key that is null names nobody: NOT_FOUND."""
 
     @_builtins.property
     def request_features(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Column]:
@@ -174,7 +178,9 @@ class GetOnlineFeaturesRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """Read as of this time: ages are counted and windows end here. Default now."""
+        """Read as of this time: ages are counted and windows end here. Default now. Online there are the newest row of an
+        instance, and events for the longest window and a day more behind its newest event: what would need older ones is NOT_FOUND.
+        """
 
     def __init__(
         self,

@@ -62,25 +62,28 @@ class FeatureServingServiceServicer:
     """
 
     def WriteFeatures(self, request, context):
-        """Writes rows of a batch view, online and to history. All rows are checked before any is written; written twice
+        """Writes rows of a batch view, to history and then online. All rows are checked before any is written; written twice
         is written once. Online, the row with the greatest (event time, created time) of an entity stays, in whatever order
-        rows arrive. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+        rows arrive; of two that tie in both, the one written last. After STORE_UNAVAILABLE the same may be sent again.
+        FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PushEvents(self, request, context):
-        """Writes raw events of a stream view, online and to history. An event id that was seen is counted as a repeat and changes
-        nothing. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+        """Writes raw events of a stream view, to history and then online. An event id that was seen is counted as a repeat and
+        changes nothing. Events may come late and in any order. After STORE_UNAVAILABLE the same may be sent again: they are
+        completed and counted as repeats. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOnlineFeatures(self, request, context):
-        """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error.
-        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name).
+        """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error; a store that
+        cannot be reached is one. FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name),
+        STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +92,8 @@ class FeatureServingServiceServicer:
     def GetHistoricalFeatures(self, request, context):
         """Joins history to rows of (keys, time): every row gets what was known at its time and nothing later.
         Rows are kept, in order, duplicates too. The answer comes in parts of at most 5000 rows.
-        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST.
+        It is what GetOnlineFeatures answered at that time, had everything been written by then.
+        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,22 +34,26 @@ class FeatureServingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FeatureServingServiceAsyncStub: ...
     WriteFeatures: _grpc.UnaryUnaryMultiCallable[_feature_serving_service_pb2.WriteFeaturesRequest, _feature_serving_service_pb2.WriteFeaturesResponse]
-    """Writes rows of a batch view, online and to history. All rows are checked before any is written; written twice
+    """Writes rows of a batch view, to history and then online. All rows are checked before any is written; written twice
     is written once. Online, the row with the greatest (event time, created time) of an entity stays, in whatever order
-    rows arrive. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+    rows arrive; of two that tie in both, the one written last. After STORE_UNAVAILABLE the same may be sent again.
+    FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
     PushEvents: _grpc.UnaryUnaryMultiCallable[_feature_serving_service_pb2.PushEventsRequest, _feature_serving_service_pb2.PushEventsResponse]
-    """Writes raw events of a stream view, online and to history. An event id that was seen is counted as a repeat and changes
-    nothing. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+    """Writes raw events of a stream view, to history and then online. An event id that was seen is counted as a repeat and
+    changes nothing. Events may come late and in any order. After STORE_UNAVAILABLE the same may be sent again: they are
+    completed and counted as repeats. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
     GetOnlineFeatures: _grpc.UnaryUnaryMultiCallable[_feature_serving_service_pb2.GetOnlineFeaturesRequest, _feature_serving_service_pb2.GetOnlineFeaturesResponse]
-    """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error.
-    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name).
+    """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error; a store that
+    cannot be reached is one. FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name),
+    STORE_UNAVAILABLE.
     """
     GetHistoricalFeatures: _grpc.UnaryStreamMultiCallable[_feature_serving_service_pb2.GetHistoricalFeaturesRequest, _feature_serving_service_pb2.GetHistoricalFeaturesResponse]
     """Joins history to rows of (keys, time): every row gets what was known at its time and nothing later.
     Rows are kept, in order, duplicates too. The answer comes in parts of at most 5000 rows.
-    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST.
+    It is what GetOnlineFeatures answered at that time, had everything been written by then.
+    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -58,22 +62,26 @@ class FeatureServingServiceAsyncStub(FeatureServingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WriteFeatures: _aio.UnaryUnaryMultiCallable[_feature_serving_service_pb2.WriteFeaturesRequest, _feature_serving_service_pb2.WriteFeaturesResponse]  # type: ignore[assignment]
-    """Writes rows of a batch view, online and to history. All rows are checked before any is written; written twice
+    """Writes rows of a batch view, to history and then online. All rows are checked before any is written; written twice
     is written once. Online, the row with the greatest (event time, created time) of an entity stays, in whatever order
-    rows arrive. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+    rows arrive; of two that tie in both, the one written last. After STORE_UNAVAILABLE the same may be sent again.
+    FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
     PushEvents: _aio.UnaryUnaryMultiCallable[_feature_serving_service_pb2.PushEventsRequest, _feature_serving_service_pb2.PushEventsResponse]  # type: ignore[assignment]
-    """Writes raw events of a stream view, online and to history. An event id that was seen is counted as a repeat and changes
-    nothing. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+    """Writes raw events of a stream view, to history and then online. An event id that was seen is counted as a repeat and
+    changes nothing. Events may come late and in any order. After STORE_UNAVAILABLE the same may be sent again: they are
+    completed and counted as repeats. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
     GetOnlineFeatures: _aio.UnaryUnaryMultiCallable[_feature_serving_service_pb2.GetOnlineFeaturesRequest, _feature_serving_service_pb2.GetOnlineFeaturesResponse]  # type: ignore[assignment]
-    """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error.
-    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name).
+    """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error; a store that
+    cannot be reached is one. FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name),
+    STORE_UNAVAILABLE.
     """
     GetHistoricalFeatures: _aio.UnaryStreamMultiCallable[_feature_serving_service_pb2.GetHistoricalFeaturesRequest, _feature_serving_service_pb2.GetHistoricalFeaturesResponse]  # type: ignore[assignment]
     """Joins history to rows of (keys, time): every row gets what was known at its time and nothing later.
     Rows are kept, in order, duplicates too. The answer comes in parts of at most 5000 rows.
-    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST.
+    It is what GetOnlineFeatures answered at that time, had everything been written by then.
+    FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
     """
 
 class FeatureServingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,9 +93,10 @@ class FeatureServingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_serving_service_pb2.WriteFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_serving_service_pb2.WriteFeaturesResponse, _abc.Awaitable[_feature_serving_service_pb2.WriteFeaturesResponse]]:
-        """Writes rows of a batch view, online and to history. All rows are checked before any is written; written twice
+        """Writes rows of a batch view, to history and then online. All rows are checked before any is written; written twice
         is written once. Online, the row with the greatest (event time, created time) of an entity stays, in whatever order
-        rows arrive. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+        rows arrive; of two that tie in both, the one written last. After STORE_UNAVAILABLE the same may be sent again.
+        FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -96,8 +105,9 @@ class FeatureServingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_serving_service_pb2.PushEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_serving_service_pb2.PushEventsResponse, _abc.Awaitable[_feature_serving_service_pb2.PushEventsResponse]]:
-        """Writes raw events of a stream view, online and to history. An event id that was seen is counted as a repeat and changes
-        nothing. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST.
+        """Writes raw events of a stream view, to history and then online. An event id that was seen is counted as a repeat and
+        changes nothing. Events may come late and in any order. After STORE_UNAVAILABLE the same may be sent again: they are
+        completed and counted as repeats. FEATURE_VIEW_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -106,8 +116,9 @@ class FeatureServingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_serving_service_pb2.GetOnlineFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_serving_service_pb2.GetOnlineFeaturesResponse, _abc.Awaitable[_feature_serving_service_pb2.GetOnlineFeaturesResponse]]:
-        """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error.
-        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name).
+        """Reads the features of a service, by rows of keys. A feature that cannot be had is a status, never an error; a store that
+        cannot be reached is one. FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST (a missing join key or request feature, by name),
+        STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -118,7 +129,8 @@ class FeatureServingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_feature_serving_service_pb2.GetHistoricalFeaturesResponse], _abc.AsyncIterator[_feature_serving_service_pb2.GetHistoricalFeaturesResponse]]:
         """Joins history to rows of (keys, time): every row gets what was known at its time and nothing later.
         Rows are kept, in order, duplicates too. The answer comes in parts of at most 5000 rows.
-        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST.
+        It is what GetOnlineFeatures answered at that time, had everything been written by then.
+        FEATURE_SERVICE_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
 
 def add_FeatureServingServiceServicer_to_server(servicer: FeatureServingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

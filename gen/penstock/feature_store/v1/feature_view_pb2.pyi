@@ -42,7 +42,9 @@ class _AggregationFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_A
     """Greatest."""
 
 class AggregationFunction(_AggregationFunction, metaclass=_AggregationFunctionEnumTypeWrapper):
-    """AggregationFunction is what is computed over a window. Over no events COUNT and SUM are 0, the others null."""
+    """AggregationFunction is what is computed over a window. Over no events COUNT and SUM are 0 and PRESENT, the others NULL,
+    also for an instance that was never seen. Sums are exact and rounded once, so they do not depend on the order of events.
+    """
 
 AGGREGATION_FUNCTION_UNSPECIFIED: AggregationFunction.ValueType  # 0
 """Never valid."""
@@ -109,7 +111,7 @@ class Entity(_message.Message):
     """Changes with every write. Output only."""
     @_builtins.property
     def join_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]:
-        """Columns that together name one instance, 1 to 4."""
+        """Columns that together name one instance, 1 to 4, of any type but DOUBLE."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -183,7 +185,9 @@ class FeatureView(_message.Message):
     """Changes with every write. Output only."""
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
-        """A value older than this at the time of reading is TOO_OLD; exactly this old is fresh. 0 or unset: never too old."""
+        """A value older than this at the time of reading is TOO_OLD; exactly this old is fresh. 0 or unset: never too old.
+        Only for a batch source, in whole microseconds.
+        """
 
     @_builtins.property
     def batch(self) -> Global___BatchSource:
@@ -227,7 +231,7 @@ Global___FeatureView: _TypeAlias = FeatureView  # noqa: Y015
 @_typing.final
 class BatchSource(_message.Message):
     """BatchSource takes rows as they are. At a time q the row that counts is the one with the greatest
-    (event time, created time) whose event time is not after q.
+    (event time, created time) whose event time is not after q; of rows that are equal in both the one written last.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -260,7 +264,7 @@ class StreamSource(_message.Message):
     AGGREGATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]:
-        """Fields of an event beside the join keys, event id and event time."""
+        """Fields of an event beside the join keys, event id and event time. A DOUBLE must be finite and below 1e290."""
 
     @_builtins.property
     def aggregations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregation]:
@@ -364,7 +368,9 @@ class Transformation(_message.Message):
     """IANA time zone for the functions of local time, for example `America/New_York`."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Request fields or features of other views (`view:feature`), as many as the function takes."""
+        """Request fields or features of other views (`view:feature`), as many as the function takes. A feature that is not PRESENT
+        is null here.
+        """
 
     def __init__(
         self,

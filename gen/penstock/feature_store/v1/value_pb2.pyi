@@ -69,7 +69,7 @@ class _FeatureStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature
     FEATURE_STATUS_NULL: _FeatureStatus.ValueType  # 2
     """The newest row holds null."""
     FEATURE_STATUS_NOT_FOUND: _FeatureStatus.ValueType  # 3
-    """No row for this entity."""
+    """No row for this entity, or none that may be told at the time that is asked for."""
     FEATURE_STATUS_TOO_OLD: _FeatureStatus.ValueType  # 4
     """The newest row is older than the view's time to live: the value is withheld."""
 
@@ -83,7 +83,7 @@ FEATURE_STATUS_PRESENT: FeatureStatus.ValueType  # 1
 FEATURE_STATUS_NULL: FeatureStatus.ValueType  # 2
 """The newest row holds null."""
 FEATURE_STATUS_NOT_FOUND: FeatureStatus.ValueType  # 3
-"""No row for this entity."""
+"""No row for this entity, or none that may be told at the time that is asked for."""
 FEATURE_STATUS_TOO_OLD: FeatureStatus.ValueType  # 4
 """The newest row is older than the view's time to live: the value is withheld."""
 Global___FeatureStatus: _TypeAlias = FeatureStatus  # noqa: Y015
