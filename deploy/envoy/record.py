@@ -48,6 +48,7 @@ def parse(line: str) -> Record:
     if version != FORMAT or len(values) != len(_FIELDS):
         raise ValueError(f"not a record of format {FORMAT} with {len(_FIELDS)} fields: {line[:200]!r}")
     texts = dict(zip((field.name for field in _FIELDS), values, strict=True))
+    texts |= {name: "" for name in ("model", "flags") if texts[name] == "-"}  # Envoy's word for none
     numbers = {field.name: int(texts[field.name] or _absent(field.name)) for field in _FIELDS if field.type is int}
     return Record(**{**texts, **numbers})
 

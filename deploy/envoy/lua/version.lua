@@ -4,6 +4,9 @@
 -- is enough: in protobuf the last value of a scalar wins. An attempt whose version is not the first's is remembered in
 -- metadata, for the answer's headers and the record.
 
+collectgarbage("setpause", 1000)  -- little lives on from call to call, but for large messages: see the end
+local LARGE = 262144
+
 local char, find, floor = string.char, string.find, math.floor
 local chains = {}
 local known = 0
@@ -26,9 +29,9 @@ local function compile(text)
   return chain
 end
 
-local function rewrite(handle, text)
+local function rewrite(handle, headers, text)
   local chain = chains[text] or compile(text)
-  local number = tonumber(handle:headers():get("x-envoy-attempt-count"))
+  local number = tonumber(headers:get("x-envoy-attempt-count"))
   local attempt = chain[number]
   if number > 1 and attempt.suffix ~= chain[1].suffix then
     local metadata = handle:streamInfo():dynamicMetadata()
@@ -42,15 +45,19 @@ local function rewrite(handle, text)
     char(0, floor(length / 16777216), floor(length / 65536) % 256, floor(length / 256) % 256, length % 256)
       .. body:getBytes(5, size) .. attempt.suffix
   )
+  return size
 end
 
 function envoy_on_request(handle)
-  local text = handle:headers():get("x-penstock-chain")
+  local headers = handle:headers()
+  local text = headers:get("x-penstock-chain")
   if not text then return end
-  local rewritten, problem = pcall(rewrite, handle, text)
-  if not rewritten then
+  local rewritten, size = pcall(rewrite, handle, headers, text)
+  if rewritten then
+    if size > LARGE then collectgarbage() end
+  else
     -- without its version the message would reach whatever Triton serves by default
-    handle:logErr("version.lua: " .. tostring(problem))
+    handle:logErr("version.lua: " .. tostring(size))
     handle:respond({ [":status"] = "200", ["content-type"] = "application/grpc", ["grpc-status"] = "13",
                      ["grpc-message"] = "the version could not be written into the message" })
   end

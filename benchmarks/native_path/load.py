@@ -1,0 +1,75 @@
+"""Load at C speed by h2load, which does not look at gRPC statuses: whoever calls it counts them elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from tritonclient.grpc import service_pb2 as pb
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+CONNECTIONS, STREAMS = 4, 8
+
+
+class NoLoad(Exception):
+    """h2load is missing or did not complete what was asked."""
+
+
+def frame(model: str, path: Path) -> Path:
+    """One gRPC frame with a tensor of four floats."""
+    request = pb.ModelInferRequest(model_name=model)
+    tensor = request.inputs.add(name="X", datatype="FP32")
+    tensor.shape.extend([1, 4])
+    request.raw_input_contents.append(np.ones(4, np.float32).tobytes())
+    message = request.SerializeToString()
+    path.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    return path
+
+
+def throughput(port: int, body: Path, calls: int) -> float:
+    """Calls a second at 32 in flight."""
+    said = _h2load(port, body, calls, CONNECTIONS, STREAMS)
+    found = re.search(r"([\d.]+) req/s", said)
+    if found is None:
+        raise NoLoad(said)
+    return float(found[1])
+
+
+def median_latency(port: int, body: Path, calls: int) -> float:
+    """Milliseconds at one in flight."""
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as log:
+        _h2load(port, body, calls, 1, 1, f"--log-file={log.name}")
+        times = [int(line.split("\t")[2]) for line in Path(log.name).read_text().splitlines()]
+    return statistics.median(times) / 1000
+
+
+def _h2load(port: int, body: Path, calls: int, connections: int, streams: int, *more: str) -> str:
+    program = shutil.which("h2load")
+    if program is None:
+        raise NoLoad(
+            "h2load is not installed: it comes with the package nghttp2-client (apt-get install nghttp2-client)"
+        )
+    headers = ("content-type: application/grpc", "te: trailers", "x-penstock-routing-key: passenger-1")
+    done = subprocess.run(
+        [
+            program,
+            f"--requests={calls}",
+            f"--clients={connections}",
+            f"--max-concurrent-streams={streams}",
+            f"--data={body}",
+            *(f"--header={header}" for header in headers),
+            *more,
+            f"http://127.0.0.1:{port}{INFER}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if f"{calls} succeeded" not in done.stdout:
+        raise NoLoad(done.stdout)
+    return done.stdout
