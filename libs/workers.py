@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ WORKER = "PENSTOCK_WORKER"
 def run_workers(count: int, module: str, work: Callable[[int], None]) -> None:
     """Call `work(0)` in this process when count is 1; otherwise supervise `count` processes until SIGTERM."""
     if WORKER in os.environ or count <= 1:
+        if WORKER in os.environ:
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         work(int(os.environ.get(WORKER, "0")))
         return
     stopping = False
@@ -37,6 +40,13 @@ def run_workers(count: int, module: str, work: Callable[[int], None]) -> None:
         worker.terminate()
     for worker in workers.values():
         worker.wait()
+
+
+def _end_with(parent: int) -> None:
+    """Whoever supervised this worker was killed: its successor starts workers of its own on the same port."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _start(module: str, index: int) -> subprocess.Popen[bytes]:

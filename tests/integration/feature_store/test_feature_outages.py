@@ -1,6 +1,7 @@
 """Neighbours that die, and the service itself: what is acknowledged stays, and all comes back by itself."""
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
@@ -109,6 +110,15 @@ async def test_without_postgres_what_is_online_is_served(flights):
     assert (await answered(lambda: flights.features.PushEvents(pushed))).events_written == 1
 
 
+async def test_workers_end_with_the_process_that_supervises_them(flights):
+    process = flights.stack.process("feature_store")
+    workers = [worker for worker in process.family() if worker != process]
+    assert len(workers) == 2
+    await asyncio.to_thread(flights.stack.kill, "feature_store")
+    await eventually_async(lambda: not any(worker.alive() for worker in workers), within=30)
+    await asyncio.to_thread(flights.stack.wait_ready, "feature_store", unless=process)
+
+
 async def test_what_was_acknowledged_survives_kill_9_and_is_counted_once(flights):
     """Events are pushed one by one while the service is killed twice; what failed is sent again, as a client would."""
     at_us = MIDNIGHT + 5 * 24 * f.HOUR
@@ -129,10 +139,11 @@ async def test_what_was_acknowledged_survives_kill_9_and_is_counted_once(flights
     for _ in range(2):
         await pushing.wait()
         process = flights.stack.process("feature_store")
-        workers = process.family()
+        workers = [worker for worker in process.family() if worker != process]
         await asyncio.to_thread(flights.stack.kill, "feature_store")
+        # in the middle of whatever they do; without this they end by themselves, and gently
         for worker in workers:
-            worker.send(9)
+            worker.send(signal.SIGKILL)
         await asyncio.to_thread(flights.stack.wait_ready, "feature_store", unless=process)
         pushing.clear()
     await pushed

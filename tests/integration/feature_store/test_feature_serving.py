@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from prometheus_client import REGISTRY
 
 from penstock.feature_store.v1 import feature_serving_service_pb2 as pb
 from penstock.feature_store.v1.value_pb2 import (
@@ -150,6 +151,27 @@ async def test_ten_thousand_rows_at_once(flights):
     asked = [("AA", f"A{i}") for i in range(1000)]
     answer = await flights.features.GetOnlineFeatures(f.online(asked, MIDNIGHT + 20_000), timeout=60)
     assert [value for value, _, _ in f.by_name(answer.features)["wind"]] == [float(9000 + i) for i in range(1000)]
+
+
+async def test_metrics_count_what_was_served_and_written(flights):
+    def sample(name, **labels):
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    served = {"feature_service": "flight.v1"}
+    statuses = ("PRESENT", "NULL", "NOT_FOUND", "TOO_OLD")
+    before = {s: sample("penstock_features_served_total", **served, status=s) for s in statuses}
+    calls = sample("ai_features_computation_time_count", **served)
+    kinds = {"row": "weather", "event": "delays", "repeat": "delays"}
+    written = {k: sample("penstock_features_written_total", view=v, kind=k) for k, v in kinds.items()}
+    await flights.features.WriteFeatures(f.weather([("JFK", MIDNIGHT, 5.0, None)]))
+    await flights.features.PushEvents(f.departures([("1", *JFK, MIDNIGHT, 1.0), ("1", *JFK, MIDNIGHT, 1.0)]))
+    await flights.features.GetOnlineFeatures(f.online([JFK, ("AA", "LGA")], MIDNIGHT + 1))
+    after = {s: sample("penstock_features_served_total", **served, status=s) for s in statuses}
+    assert {s: after[s] - before[s] for s in statuses} == {"PRESENT": 12, "NULL": 4, "NOT_FOUND": 2, "TOO_OLD": 0}
+    assert sample("ai_features_computation_time_count", **served) == calls + 1
+    assert 0 < sample("ai_features_missing_rate", **served) < 1
+    now = {k: sample("penstock_features_written_total", view=v, kind=k) for k, v in kinds.items()}
+    assert now == {kind: count + 1 for kind, count in written.items()}
 
 
 async def test_a_service_of_request_features_alone_asks_no_store(flights):
