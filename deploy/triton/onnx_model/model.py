@@ -40,9 +40,10 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the session; a configuration that does not fit the file fails the load, with every difference."""
         config = json.loads(args["model_config"])
-        path = (
-            Path(args["model_repository"]) / args["model_version"] / (config["default_model_filename"] or "model.onnx")
-        )
+        named = config["default_model_filename"]
+        # as `model.py` of the backend `python`, this file itself is what Triton fills in
+        file = named if named.endswith(".onnx") else "model.onnx"
+        path = Path(args["model_repository"]) / args["model_version"] / file
         options = ort.SessionOptions()
         # Triton runs several instances side by side; threads of each would only take turns on the same cores
         options.intra_op_num_threads = 1
