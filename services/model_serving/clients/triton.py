@@ -35,11 +35,12 @@ class TritonChannels:
 
     def stub(self, address: str) -> Any:
         """Calls need a timeout of their own."""
-        channel = self._channels.get(address)
-        if channel is None:
-            channel = grpc.aio.insecure_channel(address, options=CHANNEL)
-            self._channels[address] = channel
-        return stubs.GRPCInferenceServiceStub(channel)
+        return stubs.GRPCInferenceServiceStub(self.channel(address))
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        if address not in self._channels:
+            self._channels[address] = grpc.aio.insecure_channel(address, options=CHANNEL)
+        return self._channels[address]
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -47,8 +48,9 @@ class TritonChannels:
 
 
 class TritonServer:
-    def __init__(self, stub: Any) -> None:
-        self._stub = stub
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._stub = stubs.GRPCInferenceServiceStub(channel)
 
     async def observe(self, owners_of: Sequence[str]) -> Seen:
         """Statistics list the versions that are ready; the index would leave out those that were loaded as bytes."""
@@ -72,6 +74,11 @@ class TritonServer:
         except grpc.aio.AioRpcError as error:
             raise _unreachable(error) from error
         return metadata.version
+
+    async def lost(self) -> None:
+        while (state := self._channel.get_state()) is not grpc.ChannelConnectivity.READY:
+            await self._channel.wait_for_state_change(state)
+        await self._channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
     async def load(self, model: str, configuration: str, contents: Mapping[str, bytes]) -> None:
         """Without a configuration, as the server's own repository has it. Returns when it is loaded."""

@@ -24,8 +24,8 @@ class Placements(Protocol):
     """What is wanted on servers; each call raises Unavailable."""
 
     async def wanted(self, server: str) -> Sequence[Wanted]: ...
-    async def move(self, change: Change) -> bool:
-        """False, and nothing done, when the placement is no longer what it was before."""
+    async def move(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Together. Those that were made: the others' placements are no longer what they were before."""
         ...
 
     async def learn(self, model: str, version: str, signature: Signature, max_batch_size: int) -> None: ...
@@ -76,6 +76,7 @@ class ServerLoop:
 
     async def run(self) -> None:
         """For ever. What the store does not take now is decided again in the next round."""
+        listening = asyncio.create_task(self._listen())
         try:
             while True:
                 self._wake.clear()
@@ -86,7 +87,13 @@ class ServerLoop:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), EVERY_SECONDS)
         finally:
+            listening.cancel()
             await self._abandon()
+
+    async def _listen(self) -> None:
+        while True:
+            await self._triton.lost()
+            self._wake.set()
 
     async def round(self) -> None:
         """Ask, decide, and begin what is to be done."""
@@ -135,12 +142,10 @@ class ServerLoop:
 
     async def _apply(self, plan: Plan, wanted: Sequence[Wanted]) -> None:
         versions = {w.key: w.version for w in wanted}
-        for change in plan.changes:
-            ready = change.after is not None and change.after.state is PlacementState.READY
-            unknown = not versions[change.key].signature or versions[change.key].max_batch_size is None
-            if ready and unknown and not await self._learn(*change.key):
-                continue
-            await self._move(change)
+        ready = [c.key for c in plan.changes if c.after is not None and c.after.state is PlacementState.READY]
+        unknown = {key for key in ready if not versions[key].signature or versions[key].max_batch_size is None}
+        unknown -= {key for key in unknown if await self._learn(*key)}
+        await self._move([change for change in plan.changes if change.key not in unknown])
         for work in plan.work:
             self._tasks[work.model] = asyncio.create_task(self._work(work))
 
@@ -154,8 +159,8 @@ class ServerLoop:
         await self._placements.learn(model, version, signature, max_batch_size)
         return True
 
-    async def _move(self, change: Change) -> None:
-        if await self._placements.move(change):
+    async def _move(self, changes: Sequence[Change]) -> None:
+        for change in await self._placements.move(changes) if changes else ():
             model, version = change.key
             state, message = (change.after.state.name, change.after.message) if change.after else ("gone", "")
             log.info("%s %s on server %s: %s %s", model, version, self.server.name, state, message)
@@ -206,6 +211,6 @@ class ServerLoop:
             self._outcomes(self.server.name, what, "done")
             return True
         self._outcomes(self.server.name, what, "refused")
-        for w in answerable:
-            await self._move(Change(w.key, w.placement, w.placement.refused(self._now(), message)))
+        now = self._now()
+        await self._move([Change(w.key, w.placement, w.placement.refused(now, message)) for w in answerable])
         return False

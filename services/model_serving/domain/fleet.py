@@ -59,20 +59,23 @@ class Fleet:
                     self.settled.set()
             except PenstockError as error:
                 log.warning("not in charge of servers: %s", error)
-            await asyncio.sleep(EVERY_SECONDS)
+            await self._pause(EVERY_SECONDS)
 
     async def _lead(self) -> None:
         log.info("in charge of servers")
         await self._servers.seed(self._seeds, self._metrics)
         try:
             while True:
-                self._wake.clear()
                 await self._follow(await self._servers.servers())
-                pause = EVERY_SECONDS if self.settled.is_set() else SETTLING_SECONDS
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                await self._pause(EVERY_SECONDS if self.settled.is_set() else SETTLING_SECONDS)
         finally:
             await self._end(self._loops)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until then, or until woken: also when the store can be reached again."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
 
     async def _follow(self, servers: Sequence[Server]) -> None:
         """One loop for each server, begun anew where the server has another address or folder."""

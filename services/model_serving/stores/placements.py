@@ -112,28 +112,18 @@ class DeploymentStore:
             found = await connection.fetch("SELECT * FROM wanted WHERE server = $1 ORDER BY model, version", server)
         return [Wanted(rows.version(row), rows.placement(row)) for row in found]
 
-    async def move(self, change: Change) -> bool:
-        """False, and nothing done, when the placement is no longer what it was before."""
-        model, version = change.key
-        before, after = change.before, change.after
-        key = model, rows.number(version), before.server, before.state.value, before.update_time
+    async def move(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Together. Those that were made: the others' placements are no longer what they were before."""
         async with self._database.transaction() as connection:
-            if after is None:
-                moved = await connection.fetchval(FORGET, *key)
-                await drop_empty(connection)
-            else:
-                moved = await connection.fetchval(
-                    MOVE,
-                    *key,
-                    after.state.value,
-                    after.message.replace("\0", ""),
-                    after.update_time,
-                    after.attempts,
-                    after.retry_time,
-                )
+            # two servers that forget a deployment's last placements must see each other do it
+            for model, version in sorted({change.key for change in changes if change.after is None}):
+                key = model, rows.number(version)
+                await connection.execute("SELECT FROM deployment WHERE model = $1 AND version = $2 FOR UPDATE", *key)
+            moved = [change for change in changes if await _moved(connection, change)]
+            await drop_empty(connection)
             if moved:
                 await self._database.notify(rows.CHANGED)
-        return bool(moved)
+        return moved
 
     async def learn(self, model: str, version: str, signature: Signature, max_batch_size: int) -> None:
         """Fill in what an external version was registered without; what it has stays."""
@@ -159,6 +149,17 @@ def _deployments(found: Iterable[asyncpg.Record]) -> list[Deployment]:
         placements = tuple(map(rows.placement, those))
         made.append(Deployment(model, str(version), those[0]["deleting"], those[0]["create_time"], placements))
     return made
+
+
+async def _moved(connection: Connection, change: Change) -> bool:
+    model, version = change.key
+    before, after = change.before, change.after
+    key = model, rows.number(version), before.server, before.state.value, before.update_time
+    if after is None:
+        return bool(await connection.fetchval(FORGET, *key))
+    message = after.message.replace("\0", "")
+    entered = after.state.value, message, after.update_time, after.attempts, after.retry_time
+    return bool(await connection.fetchval(MOVE, *key, *entered))
 
 
 async def _require_version(connection: Connection, model: str, version: str) -> None:

@@ -76,6 +76,11 @@ class ServerStore:
             if used:
                 those = ", ".join(f"{row['model']} {row['version']}" for row in used)
                 raise Precondition("SERVER_IN_USE", f"server {name!r} still has deployments: {those}", server=name)
+            await connection.execute(
+                "SELECT FROM deployment WHERE (model, version) IN"
+                " (SELECT model, version FROM placement WHERE server = $1) ORDER BY model, version FOR UPDATE",
+                name,
+            )
             await connection.execute("DELETE FROM placement WHERE server = $1", name)
             await drop_empty(connection)
             await connection.execute("DELETE FROM server WHERE name = $1", name)
