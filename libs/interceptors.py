@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 RPC_SECONDS = Histogram(
     "penstock_rpc_duration_seconds",
-    "Time from the first byte of a call to its answer, by the service that answered.",
+    "Time from a call's request in hand to its answer made, or to the end of its stream, by service that answered.",
     ["service", "method", "code"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )

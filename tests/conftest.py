@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,17 +22,21 @@ from deploy.local.places import Places
 from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.stack import Stack
+from tests.zipkin import Collector, collecting
 
 pytest_plugins = ["tests.summary"]
 _databases = itertools.count()
 
 
 @contextmanager
-def running(home: Path, names: tuple[str, ...]) -> Generator[Stack]:
+def running(home: Path, names: tuple[str, ...], environment: Mapping[str, str] | None = None) -> Generator[Stack]:
     """A stack of these parts in `home`, on free ports, for the length of the block."""
     stack = Stack(Places.of(home), Ports.free(), names, durable=False)
     try:
-        stack.start(parent=os.getpid())
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (environment or {}).items():
+                patch.setenv(name, value)
+            stack.start(parent=os.getpid())
         yield stack
     finally:
         stack.stop()
@@ -54,9 +58,16 @@ def tritons(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+def traces() -> Generator[Collector]:
+    """What the whole stack exports of the traces that tests begin, with a `traceparent` that says to record them."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Generator[Stack]:
     """The whole stack: what `penstock up` starts, beside it."""
-    with running(tmp_path_factory.mktemp("the stack"), parts.ALL) as stack:
+    with running(tmp_path_factory.mktemp("the stack"), parts.ALL, traces.environment) as stack:
         yield stack
 
 

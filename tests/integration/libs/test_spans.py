@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import REGISTRY
 
@@ -45,7 +46,7 @@ class Servicer(rpc.RoutingServiceServicer):
 async def traced():
     """The exporter, the servicer, and a channel without tracing of its own."""
     exporter, servicer = InMemorySpanExporter(), Servicer()
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     server = grpc.aio.server(interceptors=interceptors(provider))
     rpc.add_RoutingServiceServicer_to_server(servicer, server)
