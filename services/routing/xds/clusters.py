@@ -36,13 +36,17 @@ BREAKERS: Mapping[str, Any] = {
         }
     ]
 }
-# For two servers as for a hundred: any number may be out but the last. Timeouts count as failures, so a server that
-# accepts and never answers goes after 3 attempts' time; it is tried again every second, later every 5 s.
+# For two servers as for a hundred: any number may be out but the last. Only what says that the server itself is gone
+# counts: refused or broken connections and attempts that ran out of time. A status that a model answers with does not,
+# since the set serves other models too; whose fault those are is for health_monitoring to judge. A server that is out
+# is tried again every second, later every 5 s.
 OUTLIERS: Mapping[str, Any] = {
-    "consecutive_5xx": {"value": 3},
-    "consecutive_gateway_failure": {"value": 3},
-    "enforcing_consecutive_gateway_failure": {"value": 100},
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": {"value": 3},
+    "enforcing_consecutive_5xx": {"value": 0},
+    "enforcing_consecutive_gateway_failure": {"value": 0},
     "enforcing_success_rate": {"value": 0},
+    "enforcing_local_origin_success_rate": {"value": 0},
     "interval": seconds(0.5),
     "base_ejection_time": seconds(1),
     "max_ejection_time": seconds(5),

@@ -10,13 +10,13 @@ from google.protobuf.message import Message
 
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import LuaPerRoute, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
-from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, OVERWRITE, header, refuse
+from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, refuse
 
 DEFAULT = "default"
 NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
-INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED = 13, 7, 12
+PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 PUBLIC = (
     ("/penstock.routing.v1.", "routing"),
     ("/penstock.feature_store.v1.", "feature_store"),
@@ -53,8 +53,7 @@ def _inference() -> Iterator[dict[str, Any]]:
     yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
     # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
     # body from such routes only. A call that still has it afterwards met an error in inference.lua, and ends here.
-    unread = {"name": "unread", "match": {"path": MODEL_INFER}, "route": _to(UNSERVED)}
-    yield unread | {"response_headers_to_add": [header("grpc-status", str(INTERNAL), OVERWRITE)]}
+    yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": _to(UNSERVED)}
 
 
 def _services() -> Iterator[dict[str, Any]]:

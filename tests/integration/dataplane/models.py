@@ -1,18 +1,21 @@
-"""Models whose every answer says which version gave it, and on which server."""
+"""Models whose every answer says which version gave it, and ways to call them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import socket
+from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 from deploy.local.stack import Stack
 
 MODEL = """
-import numpy as np, os, time, triton_python_backend_utils as pb
+import numpy as np, triton_python_backend_utils as pb
 class TritonPythonModel:
     def execute(self, requests):
         version = {version}
@@ -22,39 +25,96 @@ class TritonPythonModel:
         return [pb.InferenceResponse([pb.Tensor("Y", np.full_like(x, version))]) for x in xs]
 """
 CONFIG = """
-name: "{name}" backend: "python" max_batch_size: 64
-version_policy {{ all {{}} }}
-input [{{ name: "X" data_type: TYPE_FP32 dims: [4] }}]
-output [{{ name: "Y" data_type: TYPE_FP32 dims: [4] }}]
-dynamic_batching {{}}
-instance_group [{{ kind: KIND_CPU count: 1 }}]
+name: "m" backend: "python" max_batch_size: 4194304
+version_policy { all {} }
+input [{ name: "X" data_type: TYPE_FP32 dims: [4] }]
+output [{ name: "Y" data_type: TYPE_FP32 dims: [4] }]
+dynamic_batching {}
+instance_group [{ kind: KIND_CPU count: 1 }]
 """
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+TIMEOUT = 10
 
 
-def write(repository: Path, name: str, versions: tuple[int, ...]) -> None:
+def load_everywhere(stack: Stack) -> None:
+    """Version 3 fails every call; version 4 is on server a only."""
+    load(stack, "a", ("1", "2", "3", "4"))
+    load(stack, "b", ("1", "2", "3"))
+
+
+def load(stack: Stack, server: str, versions: tuple[str, ...]) -> None:
+    repository = stack.repository(server)
     for version in versions:
-        folder = repository / name / str(version)
+        folder = repository / "m" / version
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.py").write_text(MODEL.replace("{version}", str(version)))
-    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name))
-
-
-def load(stack: Stack, server: str, name: str, versions: tuple[int, ...]) -> None:
-    """Version 3 fails every call."""
-    write(stack.repository(server), name, versions)
+        (folder / "model.py").write_text(MODEL.replace("{version}", version))
+    (repository / "m" / "config.pbtxt").write_text(CONFIG)
     with triton.InferenceServerClient(stack.address(f"triton_{server}_grpc")) as client:
-        client.load_model(name)
+        client.load_model("m")
 
 
-def request(model: str, version: str = "") -> pb.ModelInferRequest:
+def request(model: str = "m", version: str = "", rows: int = 1) -> pb.ModelInferRequest:
     message = pb.ModelInferRequest(model_name=model, model_version=version)
     tensor = message.inputs.add(name="X", datatype="FP32")
-    tensor.shape.extend([1, 4])
-    message.raw_input_contents.append(np.ones(4, np.float32).tobytes())
+    tensor.shape.extend([rows, 4])
+    message.raw_input_contents.append(np.ones((rows, 4), np.float32).tobytes())
     return message
 
 
-def raw_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
-    """ModelInfer with messages as bytes, so that a test can write what no library would."""
-    return channel.unary_unary(INFER, request_serializer=bytes, response_deserializer=bytes)
+@dataclass(frozen=True)
+class Answer:
+    """What came back, OK or not. `headers` holds trailers too."""
+
+    code: str
+    text: str
+    version: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def call(channel: grpc.Channel, message: pb.ModelInferRequest | bytes | None = None, **more: Any) -> Answer:
+    """ModelInfer; the message may be bytes that no library would write."""
+    sent = message if isinstance(message, bytes) else (message or request()).SerializeToString()
+    infer = channel.unary_unary(INFER, request_serializer=bytes, response_deserializer=pb.ModelInferResponse.FromString)
+    answer, ended = None, None
+    try:
+        answer, ended = infer.with_call(sent, timeout=TIMEOUT, **more)
+    except grpc.RpcError as error:
+        ended = error
+    headers = dict([*(ended.initial_metadata() or ()), *(ended.trailing_metadata() or ())])
+    return Answer(ended.code().name, ended.details() or "", answer.model_version if answer else "", headers)
+
+
+def call_over_http1(address: str, key: bytes) -> dict[str, str]:
+    """The headers of an answer to a call whose routing key no gRPC library would send."""
+    message = request().SerializeToString()
+    frame = b"\0" + len(message).to_bytes(4, "big") + message
+    head = [
+        f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\nte: trailers\r\nconnection: close\r\n",
+        f"content-length: {len(frame)}\r\nx-penstock-routing-key: ",
+    ]
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
+        connection.sendall("".join(head).encode() + key + b"\r\n\r\n" + frame)
+        said = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")[0].decode()
+    return dict(line.split(": ", 1) for line in said.split("\r\n")[1:])
+
+
+def by_unit(channel: grpc.Channel, units: list[str]) -> dict[str, Answer]:
+    """One call for each routing key, many at once."""
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    message, answers = request(), {}
+    for first in range(0, len(units), 64):
+        window = units[first : first + 64]
+        pending = {
+            unit: stub.ModelInfer.future(message, timeout=TIMEOUT, metadata=[("x-penstock-routing-key", unit)])
+            for unit in window
+        }
+        for unit, future in pending.items():
+            headers = dict(future.initial_metadata())
+            answers[unit] = Answer(future.code().name, future.details() or "", future.result().model_version, headers)
+    return answers
+
+
+def text_field(number: int, text: bytes) -> bytes:
+    """One field of a protobuf message, text under 128 bytes."""
+    return bytes([number << 3 | 2, len(text)]) + text

@@ -1,0 +1,155 @@
+"""Who answers: the split, pins, fallbacks, and what callers and the records are told about it."""
+
+from __future__ import annotations
+
+import collections
+import random
+
+import grpc
+import pytest
+
+from libs import assignment
+from services.routing.domain.explain import explain
+from services.routing.domain.policy import Allocation, Deployment, LoadBalancing, ModelVersion, Range, Route
+from tests.integration.dataplane import models
+from tests.integration.dataplane.plane import DataPlane
+
+SPLIT = Allocation("e", "m", "salt", (Range(1000, 4000, "x", "1"), Range(6000, 9000, "y", "2")))
+
+
+def test_every_unit_lands_where_the_shared_assignment_says(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs(routes=(Route("m", "4"),), allocations=(SPLIT,)))
+    units = [f"N{n:05}" for n in range(1500)] + ["a,b", "with space", "x" * 1024, "1:2\\1", "%41"]
+    answers = models.by_unit(ingress, units)
+    owned = [assignment.Range(r.start, r.end, r.variant, r.version) for r in SPLIT.ranges]
+    for unit, answer in answers.items():
+        owner = assignment.owner(owned, assignment.bucket(unit, "salt"))
+        expected = (owner.version, owner.variant, "e") if owner else ("4", None, None)
+        told = (
+            answer.headers["x-penstock-model-version"],
+            *map(answer.headers.get, ("x-penstock-variant", "x-penstock-experiment")),
+        )
+        assert (answer.code, answer.version, told) == ("OK", expected[0], expected), unit
+
+
+@pytest.mark.parametrize("unit", ["ćma", "日本", "🙂", "a,b"])
+def test_units_are_utf_8(data_plane: DataPlane, unit: str):
+    data_plane.apply(data_plane.inputs(allocations=(SPLIT,)))
+    headers = models.call_over_http1(data_plane.stack.address("ingress"), unit.encode())
+    bucket = assignment.bucket(unit, "salt")
+    expected = "2" if 6000 <= bucket < 9000 else "1"
+    assert headers["x-penstock-model-version"] == expected
+    assert data_plane.record(headers["x-request-id"]).unit == unit
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_explain_says_what_envoy_does(data_plane: DataPlane, ingress: grpc.Channel, seed: int):
+    chance = random.Random(seed)
+    cuts = sorted(chance.sample(range(10_001), 6))
+    ranges = tuple(
+        Range(start, end, f"v{n}", chance.choice("124"))
+        for n, (start, end) in enumerate(zip(cuts[::2], cuts[1::2], strict=True))
+    )
+    allocation = Allocation("e", "m", f"salt {seed}", ranges)
+    route = Route("m", chance.choice("124"), load_balancing=chance.choice(list(LoadBalancing)))
+    policy = data_plane.apply(data_plane.inputs(routes=(route,), allocations=(allocation,))).policy
+    for unit, answer in models.by_unit(ingress, [f"{seed}-{n}" for n in range(350)]).items():
+        told = explain(policy, "m", unit)
+        assert told.chain.attempts[0].target.version == answer.version
+        assert told.variant == answer.headers.get("x-penstock-variant", "")
+
+
+def test_callers_without_a_key_are_dealt_out_by_weight_and_are_no_exposure(
+    data_plane: DataPlane, ingress: grpc.Channel
+):
+    halves = Allocation("e", "m", "salt", (Range(0, 5000, "x", "1"), Range(5000, 10_000, "y", "2")))
+    data_plane.apply(data_plane.inputs(allocations=(halves,)))
+    answers = [models.call(ingress) for _ in range(200)]
+    counts = collections.Counter(answer.version for answer in answers)
+    assert min(counts["1"], counts["2"]) > 60
+    assert data_plane.record(answers[0].headers["x-request-id"]).unit == ""
+
+
+def test_a_pinned_version_is_served_outside_every_experiment(data_plane: DataPlane, ingress: grpc.Channel):
+    everybody = Allocation("e", "m", "salt", (Range(0, 10_000, "x", "2"),))
+    data_plane.apply(data_plane.inputs(allocations=(everybody,)))
+    assert models.call(ingress).version == "2"
+    for version in ("1", "4"):
+        answer = models.call(ingress, models.request(version=version))
+        assert (answer.code, answer.version, answer.headers.get("x-penstock-experiment")) == ("OK", version, None)
+        assert data_plane.record(answer.headers["x-request-id"]).route == "pinned"
+
+
+def test_an_undeployed_pin_and_an_unknown_model_are_not_found(ingress: grpc.Channel):
+    answer = models.call(ingress, models.request(version="9"))
+    assert (answer.code, answer.text) == ("NOT_FOUND", "model m has no version 9 deployed")
+    answer = models.call(ingress, models.request(model="zzz"))
+    assert (answer.code, answer.text) == ("NOT_FOUND", "model 'zzz' has no route")
+
+
+def test_nothing_to_serve_with_is_unavailable(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs(deployments=(Deployment("m", "1", ()),)))
+    for message in (models.request(), models.request(version="1")):
+        answer = models.call(ingress, message)
+        assert (answer.code, answer.text) == ("UNAVAILABLE", "no server can serve model 'm' now")
+
+
+def test_a_failing_version_falls_back_and_says_so(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs(routes=(Route("m", "3", (ModelVersion("m", "2"),)),)))
+    answer = models.call(ingress)
+    assert (answer.code, answer.version) == ("OK", "2")
+    assert answer.headers["x-penstock-model-version"] == "2"
+    assert answer.headers["x-penstock-degraded"] == "fallback-model"
+    record = data_plane.record(answer.headers["x-request-id"])
+    assert (record.version, record.degraded, record.attempts) == ("2", "fallback-model", 4)
+
+
+def test_another_model_may_be_the_fallback(data_plane: DataPlane, ingress: grpc.Channel):
+    inputs = data_plane.inputs(routes=(Route("other", "1", (ModelVersion("m", "2"),)),))
+    data_plane.apply(inputs)
+    answer = models.call(ingress, models.request(model="other"))
+    assert (answer.code, answer.version, answer.headers["x-penstock-degraded"]) == ("OK", "2", "fallback-model")
+
+
+def test_a_version_that_is_not_there_falls_back_at_once(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs(routes=(Route("m", "9", (ModelVersion("m", "2"),)),)))
+    answer = models.call(ingress)
+    assert (answer.version, answer.headers["x-envoy-attempt-count"]) == ("2", "1")
+    assert answer.headers["x-penstock-degraded"] == "fallback-model"
+
+
+def test_a_failure_without_a_fallback_is_tritons_own(data_plane: DataPlane, ingress: grpc.Channel):
+    answer = models.call(ingress, models.request(version="3"))
+    assert (answer.code, answer.text) == ("INTERNAL", "version 3 always fails")
+
+
+def test_calls_go_to_servers_that_have_the_version_only(data_plane: DataPlane, ingress: grpc.Channel):
+    a, b = (f"127.0.0.1:{server.port}" for server in data_plane.servers())
+    for version, expected in (("1", {a, b}), ("4", {a})):
+        answers = [models.call(ingress, models.request(version=version)) for _ in range(20)]
+        assert {data_plane.record(x.headers["x-request-id"]).upstream for x in answers} == expected
+
+
+def test_the_record_says_all_of_a_call(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs(allocations=(SPLIT,)))
+    unit = next(u for u in map(str, range(100)) if 6000 <= assignment.bucket(u, "salt") < 9000)
+    mine = [("x-penstock-routing-key", unit), ("x-request-id", "mine"), ("x-penstock-tenant", "somebody")]
+    answer = models.call(ingress, metadata=mine)
+    assert answer.headers["x-request-id"] != "mine"
+    record = data_plane.record(answer.headers["x-request-id"])
+    assert (record.hop, record.route, record.grpc_status, record.http_status) == ("ingress", "split", 0, 200)
+    assert (record.tenant, record.principal, record.client_request_id) == ("local", "local", "mine")
+    assert (record.model, record.version, record.variant, record.experiment) == ("m", "2", "y", "e")
+    assert (record.unit, record.attempts, record.degraded, record.flags) == (unit, 1, "", "")
+    assert 0 < record.upstream_us < record.duration_us
+    assert record.bytes_in > 5
+    assert record.bytes_out > 5
+    assert record.reached_triton
+
+
+def test_the_mesh_trusts_identity_and_names_its_own_hop(data_plane: DataPlane):
+    metadata = [("x-request-id", "one"), ("x-penstock-tenant", "acme"), ("x-penstock-principal", "model_serving")]
+    with data_plane.channel("mesh") as channel:
+        assert models.call(channel, metadata=metadata).code == "OK"
+    record = data_plane.record("one", "mesh")
+    assert (record.tenant, record.principal, record.reached_triton) == ("acme", "model_serving", True)
