@@ -41,10 +41,13 @@ def _prepared(details: grpc.aio.ClientCallDetails, deadline: float | None) -> gr
 
 
 class UnaryPreparation(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await continuation(_prepared(client_call_details, DEFAULT_DEADLINE_SECONDS), request)
+        return await continuation(_prepared(client_call_details, self._deadline), request)
 
 
 class StreamPreparation(grpc.aio.UnaryStreamClientInterceptor):
@@ -56,7 +59,10 @@ class StreamPreparation(grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(_prepared(client_call_details, None), request)
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """To `host:port`, usually the mesh listener. Connects when first used, and again whenever it must."""
-    interceptors = [UnaryPreparation(), StreamPreparation(), *aio_client_interceptors()]
+def open_channel(address: str, *, deadline_seconds: float | None = DEFAULT_DEADLINE_SECONDS) -> grpc.aio.Channel:
+    """To `host:port`, usually the mesh listener. Connects when first used, and again whenever it must.
+
+    `deadline_seconds` is that of a unary call which names none; None leaves it to the route that the call takes.
+    """
+    interceptors = [UnaryPreparation(deadline_seconds), StreamPreparation(), *aio_client_interceptors()]
     return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)

@@ -45,8 +45,8 @@ async def build(settings: config.Config) -> serve.App:
     fleet = Fleet(fleet_store, start, settings.seeds, settings.seed_metrics)
     for woken in (announcer, fleet):
         database.on_notification(rows.CHANGED, lambda _, woken=woken: woken.wake())
-    mesh = open_channel(settings.mesh_address)
-    route = inference.NativeRoute(mesh)
+    mesh, native = open_channel(settings.mesh_address), open_channel(settings.mesh_address, deadline_seconds=None)
+    route = inference.NativeRoute(native)
     predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, clock.monotonic)
     once = partial(idempotency.once, database)
 
@@ -61,7 +61,7 @@ async def build(settings: config.Config) -> serve.App:
         register=register,
         background=[database.keep_open(), fleet.run(), announcer.run(fleet.settled)],
         components={"deployments": lambda: catalogue.loaded},
-        close=[mesh.close, tritons.close, database.close],
+        close=[mesh.close, native.close, tritons.close, database.close],
     )
 
 
