@@ -111,6 +111,7 @@ class Ads:
             log.info("%s runs policy %s", name, snapshot.revision)
         if stream.settled:
             self._acknowledged[name] = snapshot
+            proxy = replace(proxy, rejections=())  # nothing of what it refused is wanted any more
         self._proxies[name] = proxy
 
     def _arrive(self, name: str, node: Any, stream: "_Stream") -> None:
