@@ -16,8 +16,9 @@ from services.model_serving.domain.signature import Signature
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 0.5
-# a refused connection says at once that a server is gone; one late answer may only mean that it is busy
-MOST_LATE_ANSWERS = 1
+# a refused connection says at once that a server is gone; late answers may only mean that it is busy, and a server
+# that is stopped does not come back empty
+MOST_LATE_ANSWERS = 2
 
 
 class Placements(Protocol):

@@ -96,7 +96,7 @@ def asked(contract: Contract, entities: Mapping[str, Scalar], features: Mapping[
             faults.add(f"entities[{name}]", _unknown(contract, "join key", sorted(keys)))
         for name in features.keys() - requested - outputs.keys():
             faults.add(f"features[{name}]", _unknown(contract, "feature", [*outputs, *sorted(requested)]))
-        given = {name: value for name, value in features.items() if name in outputs and name not in requested}
+        given = {name: value for name, value in features.items() if name in outputs}
         overrides = {name: _override(outputs[name], value, faults) for name, value in given.items()}
         query = None
         if overrides.keys() != outputs.keys():

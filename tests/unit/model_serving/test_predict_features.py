@@ -34,12 +34,12 @@ def test_keys_and_request_features_are_fetched_by_their_types():
     said = asked(CONTRACT, {"tailnum": "N14228"}, {"distance": 1400})
     assert said.query.entities == {"tailnum": (STRING, "N14228")}
     assert said.query.request_features == {"distance": (DOUBLE, 1400.0)}
-    assert said.overrides == {}
+    assert said.overrides == {"distance": Feature("distance", 1400.0, FeatureStatus.PRESENT)}
 
 
 def test_a_stored_feature_that_is_given_overrides():
     said = asked(CONTRACT, {"tailnum": "N14228"}, {"distance": 1400, "seats": "55"})
-    assert said.overrides == {"seats": Feature("seats", 55, FeatureStatus.PRESENT)}
+    assert said.overrides["seats"] == Feature("seats", 55, FeatureStatus.PRESENT)
     fetched = [
         Feature("seats", 100, FeatureStatus.PRESENT, 7),
         Feature("delay_1h", None, FeatureStatus.TOO_OLD, 5),
