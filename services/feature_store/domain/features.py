@@ -54,7 +54,8 @@ def of_rows(rows: Rows, names: Sequence[str], row_of: Ints, as_of_us: Ints, ttl_
 
 def _judged(column: Column, event_us: Ints, found: Bools, old: Bools) -> Feature:
     present = found & ~old & column.valid
-    statuses = np.select([present, ~found, old], [Status.PRESENT, Status.NOT_FOUND, Status.TOO_OLD], Status.NULL)
+    withheld = np.where(old, Status.TOO_OLD, Status.NULL)
+    statuses = np.where(present, Status.PRESENT, np.where(found, withheld, Status.NOT_FOUND))
     return Feature(column.where(present), statuses, np.where(found, event_us, 0))
 
 

@@ -62,11 +62,15 @@ class Restorer:
 
     async def keep_whole(self) -> None:
         """For ever."""
+        fault = ""
         while True:
             try:
                 await self.restore()
+                fault = ""
             except (PenstockError, TimeoutError) as error:
-                log.warning("the online store cannot be filled: %s", error)
+                if str(error) != fault:
+                    log.warning("the online store is not filled: %s", error)
+                fault = str(error)
             await asyncio.sleep(CHECK_SECONDS)
 
     async def restore(self) -> None:

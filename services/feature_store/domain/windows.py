@@ -62,7 +62,7 @@ def aggregate(aggregation: Aggregation, events: Rows, first: Ints, end: Ints, kn
         values = _FUNCTIONS[aggregation.function](numbers, column.valid, first, end)
         values = np.where(filled > 0, values, 0.0)
         valid = known & ((filled > 0) | (aggregation.function is Function.SUM))
-    statuses = np.select([valid, known], [Status.PRESENT, Status.NULL], Status.NOT_FOUND)
+    statuses = np.where(valid, Status.PRESENT, np.where(known, Status.NULL, Status.NOT_FOUND))
     return Feature(Column(aggregation.type, values, valid).where(valid), statuses, newest)
 
 

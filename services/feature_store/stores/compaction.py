@@ -63,12 +63,16 @@ class Compactor:
     async def keep_compacting(self) -> None:
         """For ever."""
         await self._database.connected()
+        fault = ""
         while True:
             try:
                 await self.compact(OLDEST)
                 await self.sweep()
-            except (PenstockError, asyncpg.PostgresError, TimeoutError) as error:
-                log.warning("history was not compacted: %s", error)
+                fault = ""
+            except (PenstockError, asyncpg.PostgresError, arrow.ArrowError, TimeoutError) as error:
+                if str(error) != fault:
+                    log.warning("history is not compacted: %s", error)
+                fault = str(error)
             await asyncio.sleep(PASS_SECONDS)
 
     async def compact(self, oldest: timedelta) -> int:
