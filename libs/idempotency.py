@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from libs.errors import AlreadyExists, Invalid, Violation
+from libs.identity import caller
 from libs.postgres import Database
 
 Answer = TypeVar("Answer", bound=Message)
@@ -27,7 +28,7 @@ async def once(
     """Run `perform` in a transaction and remember its answer under the request's id, in the same transaction.
 
     A repeat with the same content returns the first answer; with other content it is REQUEST_ID_REUSED.
-    A failed mutation is not remembered. Two at the same time: the second waits for the first.
+    Ids of one tenant mean nothing to another. A failed mutation is not remembered. Two at the same time: the second waits for the first.
     """
     if len(request.request_id.encode()) > LONGEST_REQUEST_ID:
         raise Invalid([Violation("request_id", f"longer than {LONGEST_REQUEST_ID} bytes")])
@@ -36,11 +37,12 @@ async def once(
     async with database.transaction() as connection:
         if not request.request_id:
             return await perform()
-        method = type(request).__name__
+        tenant, method = caller().tenant, type(request).__name__
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
         claimed = await connection.fetchval(
-            "INSERT INTO mutation (request_id, method, digest) VALUES ($1, $2, $3)"
+            "INSERT INTO mutation (tenant, request_id, method, digest) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT DO NOTHING RETURNING true",
+            tenant,
             request.request_id,
             method,
             digest,
@@ -48,11 +50,16 @@ async def once(
         if claimed:
             answer = await perform()
             await connection.execute(
-                "UPDATE mutation SET answer = $2 WHERE request_id = $1", request.request_id, answer.SerializeToString()
+                "UPDATE mutation SET answer = $3 WHERE tenant = $1 AND request_id = $2",
+                tenant,
+                request.request_id,
+                answer.SerializeToString(),
             )
             return answer
         first = await connection.fetchrow(
-            "SELECT method, digest, answer FROM mutation WHERE request_id = $1", request.request_id
+            "SELECT method, digest, answer FROM mutation WHERE tenant = $1 AND request_id = $2",
+            tenant,
+            request.request_id,
         )
         if first is None or first["method"] != method or first["digest"] != digest:
             message = f"request id {request.request_id!r} was used before with other content"

@@ -20,8 +20,8 @@ OWN_TABLES = """
 CREATE TABLE IF NOT EXISTS migration (
     name text PRIMARY KEY, checksum text NOT NULL, time timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS mutation (
-    request_id text PRIMARY KEY, method text NOT NULL, digest bytea NOT NULL, answer bytea,
-    create_time timestamptz NOT NULL DEFAULT now());
+    tenant text NOT NULL, request_id text NOT NULL, method text NOT NULL, digest bytea NOT NULL, answer bytea,
+    create_time timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (tenant, request_id));
 """
 
 

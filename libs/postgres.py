@@ -73,15 +73,19 @@ class Database:
 
     async def keep_open(self) -> None:
         """For ever: connect, listen for notifications, and begin again whenever Postgres goes away."""
+        told = False
         while True:
             try:
                 if self._pool is None:
                     await self.open()
+                    told = False
                 await self._listen()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                if self.reachable or self._pool is None:
+                if not told:
                     log.warning("Postgres cannot be reached: %s", error)
-                self.reachable = False
+                self.reachable, told = False, True
+            else:
+                told = False
             await asyncio.sleep(RETRY_SECONDS)
 
     def on_notification(self, channel: str, call: Callable[[str], None]) -> None:
@@ -123,11 +127,16 @@ class Database:
         if ambient is not None:
             yield ambient
             return
-        with _errors():
+        # only here does an OSError speak of Postgres: in the block it may be the caller's own
+        with _errors(OSError):
             if self._pool is None:
-                raise OSError("not connected yet")
-            async with self._pool.acquire(timeout=5) as connection:
+                raise ConnectionError("not connected yet")
+            connection = await self._pool.acquire(timeout=5)
+        try:
+            with _errors():
                 yield connection
+        finally:
+            await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -143,11 +152,12 @@ class Database:
 
 
 @contextmanager
-def _errors() -> Generator[None]:
+def _errors(*more: type[Exception]) -> Generator[None]:
     try:
         yield
     except (
-        OSError,
+        *more,
+        ConnectionError,
         asyncpg.PostgresConnectionError,
         asyncpg.InterfaceError,
         asyncpg.CannotConnectNowError,

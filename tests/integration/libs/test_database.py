@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from libs import identity
 from libs.errors import AlreadyExists, Invalid, Unavailable
 from libs.idempotency import once
 from libs.migrations import MigrationError
@@ -95,6 +96,23 @@ async def test_a_repeat_with_other_content_is_refused(database):
         await creator.create(creation("id-1", model="other"))
     assert raised.value.reason == "REQUEST_ID_REUSED"
     assert await names(database) == ["m"]
+
+
+async def test_the_same_id_of_another_tenant_is_another_mutation(database):
+    creator = Creator(database)
+    await creator.create(creation("id-1"))
+    identity.enter({identity.TENANT: "acme"})
+    try:
+        await creator.create(creation("id-1", model="theirs"))
+    finally:
+        identity.enter({})
+    assert await names(database) == ["m", "theirs"]
+
+
+async def test_a_fault_of_the_callers_own_is_not_blamed_on_postgres(database):
+    with pytest.raises(FileNotFoundError):
+        async with database.transaction():
+            raise FileNotFoundError
 
 
 async def test_many_at_once_are_performed_once(database):
