@@ -28,7 +28,8 @@ async def once(
     """Run `perform` in a transaction and remember its answer under the request's id, in the same transaction.
 
     A repeat with the same content returns the first answer; with other content it is REQUEST_ID_REUSED.
-    Ids of one tenant mean nothing to another. A failed mutation is not remembered. Two at the same time: the second waits for the first.
+    Ids of one tenant mean nothing to another. A failed mutation is not remembered. Two at the same time: the second
+    waits for the first.
     """
     if len(request.request_id.encode()) > LONGEST_REQUEST_ID:
         raise Invalid([Violation("request_id", f"longer than {LONGEST_REQUEST_ID} bytes")])
