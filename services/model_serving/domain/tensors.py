@@ -76,10 +76,12 @@ def of_vector(signature: Signature, max_batch_size: int, features: Sequence[Feat
 
 
 def of_elements(signature: Signature, max_batch_size: int, given: Mapping[str, Scalar]) -> tuple[Tensor, ...]:
-    """One row from elements named `X` (an input of one element) or `X[0]`, `X[1]`, … in row order.
+    """One row from elements named `X` (an input of one element) or `X[0]`, `X[1]`, … in row order, or from the text
+    of all of them under `X`, separated by commas.
 
     Raises Invalid with every name that is unknown or missing and every value that does not fit.
     """
+    given = _spread(signature, given)
     with collecting() as faults:
         elements = {spec.name: _elements(spec, given, faults) for spec in signature.inputs}
         known = {name for found in elements.values() for name in found}
@@ -95,6 +97,17 @@ def of_elements(signature: Signature, max_batch_size: int, given: Mapping[str, S
             if not faults:
                 tensors.append(_tensor(spec, max_batch_size, [given[name] for name in elements[spec.name]]))
     return tuple(tensors)
+
+
+def _spread(signature: Signature, given: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """`X: "1,2"` as `X[0]: "1"`, `X[1]: "2"`."""
+    spread = dict(given)
+    for spec in signature.inputs:
+        value = given.get(spec.name)
+        if isinstance(value, str) and "," in value and spec.datatype != "BYTES":
+            del spread[spec.name]
+            spread |= {f"{spec.name}[{index}]": part.strip() for index, part in enumerate(value.split(","))}
+    return spread
 
 
 def _elements(spec: TensorSpec, given: Mapping[str, Scalar], faults: Faults) -> list[str]:

@@ -92,6 +92,13 @@ class TestElements:
         (tensor,) = of_elements(inputs(("X", "FP32", (2, 2))), 64, {f"X[{i}]": float(i) for i in (3, 1, 0, 2)})
         assert tensor.array.tolist() == [[[0.0, 1.0], [2.0, 3.0]]]
 
+    def test_all_at_once_as_text(self):
+        (tensor,) = of_elements(self.FOUR, 64, {"X": "5.1, 3.5,1.4,0.2"})
+        assert tensor.array.tolist() == [pytest.approx([5.1, 3.5, 1.4, 0.2])]
+        with pytest.raises(Invalid) as raised:
+            of_elements(self.FOUR, 64, {"X": "5.1,3.5,wide"})
+        assert blamed(raised) == {"features[X[3]]"}
+
     def test_an_input_of_one_element_by_its_name(self):
         age, name = of_elements(inputs(("age", "INT32", (1,)), ("name", "BYTES", ())), 64, {"age": "7", "name": "x"})
         assert age.array.tolist() == [[7]]

@@ -118,7 +118,7 @@ class PredictRequest(_message.Message):
         takes the place of the stored value in the vector (features computed from it keep to the stored one). When every
         feature is here, nothing is fetched and no entity is needed.
         Without one: the elements of the input tensors, for one row. `age` is an input of one element; an input X of
-        four is `X[0]`, `X[1]`, `X[2]`, `X[3]`, in row order.
+        four is `X[0]`, `X[1]`, `X[2]`, `X[3]`, in row order, or the text of all of them: `X` is `5.1,3.5,1.4,0.2`.
         Text is read as the type that is wanted (`12`, `true`, `2013-03-04T10:00:00Z`). Any other name is INVALID_REQUEST.
         """
 
