@@ -127,4 +127,4 @@ def test_there_is_nothing_else(data_plane: DataPlane):
 def test_the_callers_deadline_goes_along(data_plane: DataPlane, services: dict[str, Service], listener: str):
     with data_plane.channel(listener) as channel:
         ask(channel, SERVICES["cost_tracking"])
-    assert 0 < services["cost_tracking"].remaining[-1] <= models.TIMEOUT
+    assert 0 < services["cost_tracking"].remaining[-1] < 1.1 * models.TIMEOUT  # gRPC rounds it up on the wire
