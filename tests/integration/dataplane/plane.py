@@ -1,10 +1,14 @@
-"""The data plane under test: real servers of a stack, and an ADS server in a loop of its own."""
+"""The data plane under test: real servers of a stack, and an ADS server in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import copyreg
+import multiprocessing
 import threading
 from dataclasses import dataclass, field
+from multiprocessing.managers import BaseManager
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -22,40 +26,78 @@ OPTIONS = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1), ("
 LINGER_SECONDS = 0.5
 
 
+class AdsHost:
+    """The ADS server in a process of its own: grpc.aio does not bear two event loops in one, and tests have another."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._loop = asyncio.new_event_loop()
+        self._ads: Ads | None = None
+        self._server: grpc.aio.Server | None = None
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    def serve(self) -> None:
+        async def serve() -> None:
+            self._ads = Ads(SystemClock(), linger_seconds=LINGER_SECONDS)
+            self._server = grpc.aio.server()
+            self._ads.register(self._server)
+            assert self._server.add_insecure_port(self._address)
+            await self._server.start()
+
+        asyncio.run_coroutine_threadsafe(serve(), self._loop).result(10)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._server.stop(None), self._loop).result(10)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self._loop.call_soon_threadsafe(self._ads.publish, snapshot)
+
+    def acknowledged(self, node: str) -> str:
+        """The revision; empty while there is none."""
+        found = self._ads.acknowledged(node)
+        return found[1].revision if found else ""
+
+    def proxies(self) -> Any:
+        return self._ads.proxies()
+
+
+class _Processes(BaseManager): ...
+
+
+def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+_Processes.register("AdsHost", AdsHost)
+# a snapshot travels to the process with its read-only mappings
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
+
+
 @dataclass
 class DataPlane:
     """Tests write the inputs; nothing of routing runs but its compiler and its ADS server."""
 
     stack: Stack
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    ads: Ads | None = None
-    server: grpc.aio.Server | None = None
+    manager: BaseManager = field(default_factory=lambda: _Processes(ctx=multiprocessing.get_context("spawn")))
+    ads: Any = None
 
     def start(self) -> None:
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.manager.start()
+        self.ads = self.manager.AdsHost(self.stack.address("routing"))  # pyright: ignore[reportAttributeAccessIssue]
         self.serve_ads()
 
     def stop(self) -> None:
-        self.stop_ads()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.manager.shutdown()
 
     def serve_ads(self) -> None:
         """A new ADS server, which knows nothing yet."""
-
-        async def serve() -> None:
-            self.ads = Ads(SystemClock(), linger_seconds=LINGER_SECONDS)
-            self.server = grpc.aio.server()
-            self.ads.register(self.server)
-            assert self.server.add_insecure_port(self.stack.address("routing"))
-            await self.server.start()
-
-        asyncio.run_coroutine_threadsafe(serve(), self.loop).result(10)
+        self.ads.serve()
 
     def stop_ads(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(None), self.loop).result(10)
+        self.ads.stop()
 
     def publish(self, snapshot: Snapshot) -> None:
-        self.loop.call_soon_threadsafe(self.ads.publish, snapshot)
+        self.ads.publish(snapshot)
 
     def apply(self, inputs: Inputs) -> Snapshot:
         """Publish what they compile to and wait until Envoy has acknowledged all of it."""
@@ -65,8 +107,7 @@ class DataPlane:
         return snapshot
 
     def acknowledged(self, node: str = "envoy") -> str:
-        found = self.ads.acknowledged(node)
-        return found[1].revision if found else ""
+        return self.ads.acknowledged(node)
 
     def channel(self, listener: str = "ingress") -> grpc.Channel:
         return grpc.insecure_channel(self.stack.address(listener), OPTIONS)
