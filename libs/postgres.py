@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from libs.errors import Unavailable
+from libs.errors import Invalid, Unavailable, Violation
 from libs.migrations import migrate
 
 log = logging.getLogger(__name__)
@@ -158,6 +158,8 @@ def _errors(*more: type[Exception]) -> Generator[None]:
     except (
         *more,
         ConnectionError,
+        # asyncpg's command_timeout raises the plain one
+        TimeoutError,
         asyncpg.PostgresConnectionError,
         asyncpg.InterfaceError,
         asyncpg.CannotConnectNowError,
@@ -167,3 +169,5 @@ def _errors(*more: type[Exception]) -> Generator[None]:
     ) as error:
         message = "Postgres cannot be reached"
         raise Unavailable("STORE_UNAVAILABLE", message, retry_after_seconds=1, store="postgres") from error
+    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as error:
+        raise Invalid([Violation("", "a text holds a NUL, which Postgres does not store")]) from error

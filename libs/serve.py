@@ -38,7 +38,7 @@ class Address:
     metrics_port: int
     """Port of /metrics on loopback; 0 exposes none."""
     drain_seconds: float = 1.0
-    """NOT_SERVING for so long before calls are refused, so that Envoy has noticed."""
+    """NOT_SERVING for so long before calls are refused, so that whoever checks health has noticed."""
     grace_seconds: float = 5.0
     """Calls in flight may take so long to end."""
 

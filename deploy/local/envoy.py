@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import string
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def render(template: str, places: Places, ports: Ports) -> str:
     """Put this stack's ports and paths in the place of `${PENSTOCK_…}`. KeyError names a variable that is none."""
     values = {variable(name): str(ports[name]) for name in DEFAULTS}
     values["PENSTOCK_ACCESS_LOG"] = str(access_log(places))
+    # authentication is off: who wants the ingress on the network says so
+    values["PENSTOCK_INGRESS_ADDRESS"] = os.environ.get("PENSTOCK_INGRESS_ADDRESS") or "127.0.0.1"
     values["PENSTOCK_ENVOY_DIR"] = str(places.short_checkout / "deploy" / "envoy")
     return string.Template(template).substitute(values)
 

@@ -8,6 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from libs.assignment import Range, bucket, owner
 from libs.statuses import reason_of
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
 from penstock.cost_tracking.v1.price_pb2 import METER_REQUEST, Price
@@ -22,6 +23,7 @@ from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.route_pb2 import Route
 from penstock_client import column, value
 from tests.models import answered_by, infer_request
+from tests.polling import eventually
 from tests.serving import halves
 
 KEY = "x-penstock-routing-key"
@@ -32,6 +34,10 @@ def refused(call, request, **more):
     with pytest.raises(grpc.RpcError) as raised:
         call(request, timeout=10, **more)
     return raised.value
+
+
+def owned(allocation):
+    return [Range(r.start, r.end, r.variant, r.version) for r in allocation.ranges]
 
 
 def fields(error):
@@ -213,7 +219,7 @@ class TestOurServices:
         before = waiting()
         early = Outcome(
             experiment="split-halves",
-            unit="not-served-yet",
+            unit=next(u for u in map(str, range(100)) if owner(owned(split), bucket(u, split.salt))),
             outcome_id="early",
             positive=True,
             event_time=Timestamp(seconds=1),
@@ -221,6 +227,9 @@ class TestOurServices:
         answer = penstock.experiments.ReportOutcomes(exp.ReportOutcomesRequest(outcomes=[early]))
         assert (answer.accepted, answer.waiting) == (1, 1)
         assert waiting() == before + 1
+        unit = early.unit
+        infer(infer_request("split"), timeout=10, metadata=[(KEY, unit)])
+        eventually(lambda: waiting() == before, within=30, message="the outcome is joined once its unit is served")
 
     def test_a_mutation_id_with_other_content(self, penstock):
         first = reg.CreateModelRequest(request_id="e2e-once", model=Model(name="once"))

@@ -115,6 +115,18 @@ async def test_a_fault_of_the_callers_own_is_not_blamed_on_postgres(database):
             raise FileNotFoundError
 
 
+async def test_text_that_postgres_cannot_store_is_the_callers_fault(database):
+    with pytest.raises(Invalid):
+        async with database.connection() as connection:
+            await connection.fetch("SELECT name FROM thing WHERE name = $1", "a\0b")
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable(database):
+    with pytest.raises(Unavailable):
+        async with database.connection() as connection:
+            await connection.execute("SELECT pg_sleep(60)", timeout=0.2)
+
+
 async def test_many_at_once_are_performed_once(database):
     creator = Creator(database)
     answers = await asyncio.gather(*(creator.create(creation("id-1")) for _ in range(8)))
