@@ -48,6 +48,7 @@ logs: ## follow a part: make logs PART=routing
 	@.venv/bin/penstock logs $(PART)
 
 bench: setup ## run one: make bench NAME=native_path
+	@[ -n "$(NAME)" ] || { echo "usage: make bench NAME=native_path; there are: $$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | tr '\n' ' ')" >&2; exit 2; }
 	@$(PY) -m benchmarks.$(NAME)
 
 fmt: setup ## format Python and protos

@@ -4,6 +4,7 @@ Each worker is the same command again with PENSTOCK_WORKER=i; the kernel spreads
 Worker i exposes its metrics on the metrics port + 100 * i. Never for the process that holds ADS streams.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,10 @@ import time
 from collections.abc import Callable
 
 WORKER = "PENSTOCK_WORKER"
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.2, 5.0
+STOP_SECONDS = 15.0
+
+log = logging.getLogger(__name__)
 
 
 def run_workers(count: int, module: str, work: Callable[[int], None]) -> None:
@@ -31,15 +36,22 @@ def run_workers(count: int, module: str, work: Callable[[int], None]) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     workers = {index: _start(module, index) for index in range(count)}
+    pause = LEAST_PAUSE_SECONDS
     while not stopping:
-        for index, worker in workers.items():
-            if worker.poll() is not None:
-                workers[index] = _start(module, index)
-        time.sleep(0.2)
+        ended = {index: worker.returncode for index, worker in workers.items() if worker.poll() is not None}
+        for index, code in ended.items():
+            log.error("worker %d of %s ended with %d; it is started again", index, module, code)
+            workers[index] = _start(module, index)
+        # what dies at once dies again at once
+        pause = min(2 * pause, MOST_PAUSE_SECONDS) if ended else max(pause / 2, LEAST_PAUSE_SECONDS)
+        time.sleep(pause)
     for worker in workers.values():
         worker.terminate()
     for worker in workers.values():
-        worker.wait()
+        try:
+            worker.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.kill()
 
 
 def _end_with(parent: int) -> None:

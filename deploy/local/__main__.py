@@ -29,6 +29,7 @@ def main() -> int:
 def _do(arguments: argparse.Namespace) -> int:
     if arguments.action == "up":
         _print("up" if commands.up() else "was up already")
+        _print("authentication is off: every caller is tenant local, role admin")
         return _show()
     if arguments.action == "down":
         _print("down" if commands.down() else "was down already")

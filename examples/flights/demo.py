@@ -52,6 +52,7 @@ def main() -> int:
         try:
             with step(console, "two Tritons, Postgres, Redis, Envoy and six services are up"):
                 stack.start(parent=os.getpid())
+            console.print("          authentication is off: every caller is tenant local, role admin")
             with Penstock(stack.address("ingress")) as penstock:
                 return run(stack, penstock, home, console)
         finally:

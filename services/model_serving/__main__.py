@@ -39,7 +39,7 @@ async def build(settings: config.Config) -> serve.App:
 
     async def start(server: Server) -> ServerLoop:
         loader = Loader(files, repository.RepositoryFolders(), settings.backend, await models.registry_id())
-        asked = triton.TritonServer(tritons.channel(server.address))
+        asked = triton.TritonServer(tritons.channel(server.address), server.address)
         return ServerLoop(server, asked, placed, fleet_store, loader, clock.now, settings.drain, deployments.count)
 
     fleet = Fleet(fleet_store, start, settings.seeds, settings.seed_metrics)

@@ -173,6 +173,12 @@ class ModelServingInMemory:
         before = change.before
         if now is None or (now.state, now.update_time) != (before.state, before.update_time):
             return False
+        if change.unless_last and not any(
+            p.state is PlacementState.READY
+            for other, p in self._placements.items()
+            if other[:2] == change.key and other != key
+        ):
+            return False
         if change.after is None:
             del self._placements[key]
             self._drop_empty()

@@ -259,6 +259,20 @@ class TestDeployments:
             ("b", FAILED, LATER),
         ]
 
+    async def test_the_last_ready_placement_stays_where_that_is_asked_for(self, filled):
+        first = await filled.create_deployment("shift", "1", [], NOON)
+        await filled.move([moved(first, "a", READY), moved(first, "b", READY)])
+        ready = await filled.get_deployment("shift", "1")
+        later = LATER + timedelta(seconds=1)
+        lost = [replace(moved(ready, server, PENDING, now=later), unless_last=True) for server in ("a", "b")]
+        # as the loops of two servers do it, each on its own
+        made = await asyncio.gather(*(filled.move([change]) for change in lost))
+        assert sorted(map(len, made)) == [0, 1]
+        now = await filled.get_deployment("shift", "1")
+        assert sorted(p.state.value for p in now.placements) == ["pending", "ready"]
+        last = next(p for p in now.placements if p.state is READY)
+        assert await filled.move([moved(now, last.server, PENDING, now=later)])
+
     async def test_refusals_are_remembered(self, filled):
         deployment = await filled.create_deployment("shift", "1", ["a"], NOON)
         before = deployment.placements[0]

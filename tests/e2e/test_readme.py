@@ -73,7 +73,7 @@ def test_a_triton_that_is_already_running(shell, tmp_path_factory, penstock, inf
         (folder / "1" / "model.onnx").write_bytes(shift(1))
         (folder / "config.pbtxt").write_text(CONFIGURATION)
         add, register, explain = commands(section("A Triton that is already running"))
-        shell(add.replace("localhost:8101", elsewhere.address("triton_a_grpc")))
+        shell(add.replace("localhost:8101", f"localhost:{elsewhere.ports['triton_a_grpc']}"))
         assert "mine READY" in shell(register)
         await_servers(penstock, "theirs", 1)
         assert "mine" in shell(explain)

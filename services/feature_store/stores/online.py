@@ -41,6 +41,13 @@ local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. string.format('%.0f', newest - ARGV[1]))
 """
 
+# In one step: a Redis that was restarted while it was filled is not the one that is whole
+MARK_WHOLE = """
+if not string.find(redis.call('INFO', 'server'), 'run_id:' .. ARGV[1], 1, true) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+
 
 class RedisOnlineStore:
     def __init__(self, client: Redis) -> None:
@@ -71,9 +78,8 @@ class RedisOnlineStore:
         return whole == self._run_id.encode()
 
     async def filled(self) -> None:
-        with redis_errors():
-            await self._redis.set(WHOLE, self._run_id)
-        self.readable = True
+        (marked,) = await self._run(MARK_WHOLE, [(WHOLE.encode(), [self._run_id])])
+        self.readable = bool(marked)
 
     async def put_rows(self, view_id: int, rows: Sequence[OnlineRow]) -> int:
         calls = [(_row_key(row.key), [view_id, row.packed]) for row in rows]

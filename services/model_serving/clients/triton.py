@@ -1,5 +1,7 @@
 """A Triton's control calls. Inference never goes this way: it would pass the policy by."""
 
+import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,14 +50,17 @@ class TritonChannels:
 
 
 class TritonServer:
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    """`channel` leads to `address`, which is `host:port`."""
+
+    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
         self._channel = channel
+        self._address = address
         self._stub = stubs.GRPCInferenceServiceStub(channel)
 
     async def observe(self, owners_of: Sequence[str]) -> Seen:
         """Statistics list the versions that are ready; the index would leave out those that were loaded as bytes."""
         try:
-            statistics = await self._stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=ASK_SECONDS)
+            statistics = await self._statistics()
         except grpc.aio.AioRpcError as error:
             raise _unreachable(error) from error
         ready = frozenset((model.name, model.version) for model in statistics.model_stats)
@@ -67,6 +72,18 @@ class TritonServer:
                 if config is not None:
                     owners[model] = config.parameters[OWNER].string_value if OWNER in config.parameters else ""
         return Seen(ready, owners)
+
+    async def _statistics(self) -> Any:
+        request = pb.ModelStatisticsRequest()
+        try:
+            return await self._stub.ModelStatistics(request, timeout=ASK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            if await _refuses(self._address):
+                raise Unreachable(f"nothing listens: {error.details()}", gone=True) from error
+        # the connection broke and somebody is there: perhaps another process already, with nothing loaded
+        return await self._stub.ModelStatistics(request, timeout=ASK_SECONDS, wait_for_ready=True)
 
     async def version(self) -> str:
         try:
@@ -133,8 +150,30 @@ def _spec(tensor: Any) -> TensorSpec:
 
 
 def _unreachable(error: grpc.aio.AioRpcError) -> Unreachable:
-    timed_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    return Unreachable(f"{error.code().name}: {error.details()}", timed_out=timed_out)
+    return Unreachable(f"{error.code().name}: {error.details()}")
+
+
+async def _refuses(address: str) -> bool:
+    """Whether its host says of every address behind the name that nothing listens there. gRPC tells a connection that
+    is refused from one that gets no answer only in words for people."""
+    loop = asyncio.get_running_loop()
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            return all([await _refused_at(family, where) for family, *_, where in found])
+    except OSError:  # also when time is up
+        return False
+
+
+async def _refused_at(family: int, where: Any) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        tried.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(tried, where)
+        except ConnectionRefusedError:
+            return True
+    return False
 
 
 def _refused(error: grpc.aio.AioRpcError, late: str) -> Refused | Unreachable:

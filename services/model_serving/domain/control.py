@@ -10,15 +10,14 @@ from typing import Protocol
 from libs.errors import PenstockError
 from services.model_serving.domain.deployment import PlacementState, Server, Wanted
 from services.model_serving.domain.loading import Loader, Refused, Triton, Unreachable
-from services.model_serving.domain.reconcile import Change, Load, Plan, Seen, Work, reconcile, undecided
+from services.model_serving.domain.reconcile import Change, Load, Plan, Seen, Unseen, Work, reconcile, undecided
 from services.model_serving.domain.signature import Signature
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 0.5
-# a refused connection says at once that a server is gone; late answers may only mean that it is busy, and a server
-# that is stopped does not come back empty
-MOST_LATE_ANSWERS = 2
+# so many times in a row an answer may be missing before people are told; callers go there all the while
+MOST_SILENT = 2
 
 
 class Placements(Protocol):
@@ -26,7 +25,7 @@ class Placements(Protocol):
 
     async def wanted(self, server: str) -> Sequence[Wanted]: ...
     async def move(self, changes: Sequence[Change]) -> Sequence[Change]:
-        """Together. Those that were made: the others' placements are no longer what they were before."""
+        """Together. Those that were made: the others' placements are no longer what they were before, or the last."""
         ...
 
     async def learn(self, model: str, version: str, signature: Signature, max_batch_size: int) -> None: ...
@@ -65,7 +64,7 @@ class ServerLoop:
         self._drain = drain
         self._outcomes = outcomes
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._late = 0
+        self._silent = 0
         self._reachable: bool | None = None
         self._wake = asyncio.Event()
         self.observed = asyncio.Event()
@@ -102,10 +101,10 @@ class ServerLoop:
         try:
             seen = await self._observe(wanted)
         except Unreachable as error:
-            if error.timed_out and self._late <= MOST_LATE_ANSWERS:
+            if not error.gone and self._silent <= MOST_SILENT:
                 return
-            await self._lost(error)
-            seen = None
+            await self._unreachable(error)
+            seen = Unseen.GONE if error.gone else Unseen.SILENT
         owner, drain = self._loader.owner, self._drain
         await self._apply(reconcile(wanted, seen, self._tasks, self._now(), owner=owner, drain=drain), wanted)
         self.observed.set()
@@ -116,9 +115,9 @@ class ServerLoop:
             if not self._reachable:
                 await self._found(await self._triton.version())
         except Unreachable as error:
-            self._late += error.timed_out
+            self._silent += not error.gone
             raise
-        self._late = 0
+        self._silent = 0
         return seen
 
     async def _found(self, version: str) -> None:
@@ -126,8 +125,9 @@ class ServerLoop:
         self._reachable = True
         log.info("server %s answers at %s", self.server.name, self.server.address)
 
-    async def _lost(self, error: Unreachable) -> None:
-        await self._abandon()
+    async def _unreachable(self, error: Unreachable) -> None:
+        if error.gone:
+            await self._abandon()
         if self._reachable is not False:
             log.warning("server %s does not answer at %s: %s", self.server.name, self.server.address, error)
             await self._servers.observe_server(self.server.name, reachable=False, version="")

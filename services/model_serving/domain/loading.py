@@ -21,16 +21,20 @@ class Refused(Exception):
 class Unreachable(Exception):
     """The server did not answer."""
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, gone: bool = False) -> None:
         super().__init__(message)
-        self.timed_out = timed_out
-        """It may only be busy: one such answer says little."""
+        self.gone = gone
+        """Its host says that nothing listens there: the process has ended, and with it all that it had loaded. Else
+        nobody knows: it may be busy, or the network between us broken."""
 
 
 class Triton(Protocol):
     """A server's control calls. Each raises Unreachable; those that change something raise Refused."""
 
-    async def observe(self, owners_of: Sequence[str]) -> Seen: ...
+    async def observe(self, owners_of: Sequence[str]) -> Seen:
+        """What is there now: never of a process that has ended. Only here is Unreachable ever `gone`."""
+        ...
+
     async def version(self) -> str: ...
     async def lost(self) -> None:
         """Returns when a connection to the server has broken: a server that restarts may be back, and empty, sooner

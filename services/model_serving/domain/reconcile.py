@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from itertools import groupby
 
 from services.model_serving.domain.deployment import Placement, PlacementState, Wanted
 
-UNREACHABLE = "the server cannot be reached"
 VANISHED = "the server no longer has it"
 
 Key = tuple[str, str]
@@ -24,6 +24,15 @@ class Seen:
     """Of the models that were asked for and are loaded: which registry loaded them; empty when none did."""
 
 
+class Unseen(Enum):
+    """Why a server could not be asked, for people."""
+
+    GONE = "nothing listens at the server's address"
+    """Its process has ended: it comes back empty."""
+    SILENT = "the server does not answer"
+    """It is busy, it hangs, or the network between us is broken: it has what it had, for all we know."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A placement enters a state; `after` is None when it is gone."""
@@ -31,6 +40,9 @@ class Change:
     key: Key
     before: Placement
     after: Placement | None
+    unless_last: bool = False
+    """Only where another placement of the version is READY: else callers would have nowhere to go at all, on no more
+    than our word. Whether a server can be called is for Envoy and health_monitoring to see."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +80,15 @@ def undecided(wanted: Iterable[Wanted]) -> frozenset[str]:
 
 
 def reconcile(
-    wanted: Sequence[Wanted], seen: Seen | None, busy: Collection[str], now: datetime, *, owner: str, drain: timedelta
+    wanted: Sequence[Wanted], seen: Seen | Unseen, busy: Collection[str], now: datetime, *, owner: str, drain: timedelta
 ) -> Plan:
-    """`seen` is None when the server could not be reached; models in `busy` have work under way, and only what
-    callers must know at once changes for them. `owner` is this registry; traffic leaves a placement during `drain`."""
+    """Models in `busy` have work under way, and only what callers must know at once changes for them. `owner` is this
+    registry; traffic leaves a placement during `drain`."""
     plan = Plan()
-    if seen is None:
+    if isinstance(seen, Unseen):
         for w in wanted:
-            _suspend(plan, w, now)
+            if seen is Unseen.GONE or w.model not in busy:
+                _suspend(plan, w, seen, now)
         return plan
     for model, group in groupby(sorted(wanted, key=lambda w: (w.model, w.version.number)), key=lambda w: w.model):
         those = list(group)
@@ -87,12 +100,16 @@ def reconcile(
     return plan
 
 
-def _suspend(plan: Plan, w: Wanted, now: datetime) -> None:
-    """A server that cannot be reached may come back empty: what was ready there must be seen again first."""
+def _suspend(plan: Plan, w: Wanted, why: Unseen, now: datetime) -> None:
+    """What was ready on a server that is gone must be seen there again first; silence is no evidence of anything."""
     state = w.placement.state
-    said_so = state is PlacementState.PENDING and w.placement.message == UNREACHABLE
-    if state is not PlacementState.UNLOADING and not said_so:
-        _enter(plan, w, PlacementState.PENDING, now, UNREACHABLE)
+    affected = [PlacementState.PENDING, PlacementState.LOADING]
+    if why is Unseen.GONE:
+        affected += [PlacementState.READY, PlacementState.FAILED]
+    said_so = state is PlacementState.PENDING and w.placement.message == why.value
+    if state in affected and not said_so:
+        after = w.placement.enter(PlacementState.PENDING, now, why.value)
+        plan.changes.append(Change(w.key, w.placement, after, unless_last=state is PlacementState.READY))
 
 
 def _settle(

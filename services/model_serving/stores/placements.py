@@ -18,7 +18,9 @@ from services.model_serving.stores.servers import drop_empty
 
 MOVE = """
 UPDATE placement SET state = $6, message = $7, update_time = $8, attempts = $9, retry_time = $10
-WHERE model = $1 AND version = $2 AND server = $3 AND state = $4 AND update_time = $5 RETURNING true
+WHERE model = $1 AND version = $2 AND server = $3 AND state = $4 AND update_time = $5
+AND (NOT $11 OR EXISTS (SELECT FROM placement other WHERE other.model = $1 AND other.version = $2
+                        AND other.server <> $3 AND other.state = 'ready')) RETURNING true
 """
 FORGET = """
 DELETE FROM placement
@@ -113,10 +115,10 @@ class DeploymentStore:
         return [Wanted(rows.version(row), rows.placement(row)) for row in found]
 
     async def move(self, changes: Sequence[Change]) -> Sequence[Change]:
-        """Together. Those that were made: the others' placements are no longer what they were before."""
+        """Together. Those that were made: the others' placements are no longer what they were before, or the last."""
         async with self._database.transaction() as connection:
-            # two servers that forget a deployment's last placements must see each other do it
-            for model, version in sorted({change.key for change in changes if change.after is None}):
+            # two servers that take a deployment's last placements away must see each other do it
+            for model, version in sorted({c.key for c in changes if c.after is None or c.unless_last}):
                 key = model, rows.number(version)
                 await connection.execute("SELECT FROM deployment WHERE model = $1 AND version = $2 FOR UPDATE", *key)
             moved = [change for change in changes if await _moved(connection, change)]
@@ -159,7 +161,7 @@ async def _moved(connection: Connection, change: Change) -> bool:
         return bool(await connection.fetchval(FORGET, *key))
     message = after.message.replace("\0", "")
     entered = after.state.value, message, after.update_time, after.attempts, after.retry_time
-    return bool(await connection.fetchval(MOVE, *key, *entered))
+    return bool(await connection.fetchval(MOVE, *key, *entered, change.unless_last))
 
 
 async def _require_version(connection: Connection, model: str, version: str) -> None:

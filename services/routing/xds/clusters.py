@@ -1,6 +1,7 @@
 """Server sets as clusters with endpoints of their own, chains as composites of them."""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf.message import Message
@@ -22,7 +23,15 @@ UNSERVED = "unserved"
 ADS: Mapping[str, Any] = {"ads": {}, "resource_api_version": 2}
 LB_POLICIES = {LoadBalancing.ROUND_ROBIN: 0, LoadBalancing.LEAST_REQUEST: 1}
 CLUSTER_PROVIDED = 6
-STATIC, EDS = 0, 3
+STATIC, STRICT_DNS, EDS = 0, 1, 3
+V4_PREFERRED = 3
+# A Triton that listens on IPv4 only is not found by Envoy's default, which takes ::1 for `localhost`. A name that has no
+# address yet is asked for again every second.
+NAMED: Mapping[str, Any] = {
+    "type": STRICT_DNS,
+    "dns_lookup_family": V4_PREFERRED,
+    "dns_failure_refresh_rate": {"base_interval": seconds(1), "max_interval": seconds(1)},
+}
 
 # The default of 3 retries in flight fails calls of a chain that works. The budget allows as many as there are calls:
 # it bounds a storm, not the hundred milliseconds after a server's death.
@@ -70,8 +79,7 @@ def clusters(policy: Policy) -> Iterator[tuple[str, Message]]:
             name,
             Cluster(
                 name=name,
-                type=EDS,
-                eds_cluster_config={"eds_config": ADS},
+                **_members(servers),
                 connect_timeout=seconds(1),
                 lb_policy=LB_POLICIES[servers.load_balancing],
                 circuit_breakers=BREAKERS,
@@ -97,7 +105,32 @@ def clusters(policy: Policy) -> Iterator[tuple[str, Message]]:
 
 def endpoints(policy: Policy) -> Iterator[tuple[str, Message]]:
     for name, servers in policy.server_sets.items():
-        yield name, ClusterLoadAssignment(cluster_name=name, endpoints=[{"lb_endpoints": _included(servers)}])
+        if not _named(servers):
+            yield name, _assignment(servers)
+
+
+def _members(servers: ServerSet) -> Mapping[str, Any]:
+    """Endpoints travel apart where all are IP addresses. EDS takes no names: a set with one carries its endpoints."""
+    if _named(servers):
+        return {**NAMED, "load_assignment": _assignment(servers)}
+    return {"type": EDS, "eds_cluster_config": {"eds_config": ADS}}
+
+
+def _named(servers: ServerSet) -> bool:
+    """By its members, in or out, so that health never changes the kind of a cluster."""
+    return not all(_is_ip(endpoint.address) for endpoint in servers.endpoints)
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _assignment(servers: ServerSet) -> Message:
+    return ClusterLoadAssignment(cluster_name=servers.name, endpoints=[{"lb_endpoints": _included(servers)}])
 
 
 def _included(servers: ServerSet) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import pytest
@@ -184,11 +184,127 @@ async def test_a_killed_server_gets_its_models_back_and_is_ready_only_then(on_bo
     watched.cancel()
 
 
-async def test_a_stopped_server_is_not_ready_and_stalls_no_other(on_both, tritons):
+async def reachable(replica):
+    listed = await replica.deployments.ListServers(dep.ListServersRequest(), timeout=SECONDS)
+    return {server.name for server in listed.servers if server.reachable}
+
+
+@asynccontextmanager
+async def recording(replica):
+    """Every snapshot that the watch gives meanwhile: by version, the servers where it is READY."""
+    seen = []
+
+    async def read():
+        async for part in replica.deployments.WatchDeployments(dep.WatchDeploymentsRequest()):
+            ready = {d.version: {p.server for p in d.placements if p.state == READY} for d in part.deployments}
+            seen.append(ready)
+
+    task = asyncio.create_task(read())
+    await eventually_async(lambda: seen, message="the first snapshot")
+    yield seen
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_servers_that_all_hang_keep_their_traffic(on_both, tritons):
+    """A hung server is for health_monitoring to see, which asks as Envoy does and never takes the last one out."""
+    await deploy_shift(on_both, "hung", 1)
+    async with recording(on_both) as seen:
+        for name in ("triton-a", "triton-b"):
+            tritons.suspend(name)
+        try:
+
+            async def none_answers():
+                return not await reachable(on_both)
+
+            await eventually_async(none_answers, within=SECONDS, message="the loops notice")
+            await register(on_both, "hung", 2, shift(2))
+            await deploy(on_both, "hung", 2)
+
+            async def waits():
+                placements = (await deployment(on_both, "hung", 2)).placements
+                return all("does not answer" in placement.message for placement in placements)
+
+            await eventually_async(waits, within=SECONDS, message="what is not there yet says why")
+        finally:
+            for name in ("triton-a", "triton-b"):
+                tritons.resume(name)
+        await reaches(on_both, "hung", 2, "READY")
+    assert {frozenset(snapshot["1"]) for snapshot in seen} == {frozenset("ab")}
+
+
+class Relay:
+    """A door to a server that can be shut: whoever knocks is refused."""
+
+    def __init__(self, target):
+        self._target = target.rpartition(":")
+        self._server = None
+        self._writers = []
+        self._port = 0
+
+    async def open(self):
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return f"127.0.0.1:{self._port}"
+
+    async def shut(self):
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        await self._server.wait_closed()
+
+    async def _forward(self, reader, writer):
+        host, _, port = self._target
+        behind, to_behind = await asyncio.open_connection(host, int(port))
+        self._writers += [writer, to_behind]
+        await asyncio.gather(self._copy(reader, to_behind), self._copy(behind, writer))
+
+    async def _copy(self, reader, writer):
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def test_cut_off_from_all_servers_it_leaves_each_version_somewhere_to_go(fresh_database, tmp_path, empty_tritons):
+    relays = {name: Relay(empty_tritons.address(f"triton_{name}_grpc")) for name in "ab"}
+    doors = [f"{name}={await relay.open()}" for name, relay in relays.items()]
+    async with serving(fresh_database, tmp_path, PENSTOCK_TRITON_SERVERS=",".join(doors)) as running:
+        await deploy_shift(running, "cut", 1)
+        async with recording(running) as seen:
+            await eventually_async(lambda: seen[-1]["1"] == {"a", "b"}, message="both are announced")
+            for relay in relays.values():
+                await relay.shut()
+
+            async def none_answers():
+                return not await reachable(running)
+
+            await eventually_async(none_answers, within=SECONDS, message="the loops notice")
+            await eventually_async(lambda: len(seen[-1]["1"]) == 1, message="the last one is left")
+            assert all(snapshot["1"] for snapshot in seen)
+            (last,) = seen[-1]["1"]
+            # a server that comes back empty is caught at its first answer, also where it was the last
+            async with control(empty_tritons, last) as stub:
+                unload = service_pb2.RepositoryModelUnloadRequest(model_name="cut")
+                await stub.RepositoryModelUnload(unload, timeout=SECONDS)
+            cut = len(seen)
+            await relays[last].open()
+            await eventually_async(lambda: not all(s["1"] for s in seen[cut:]), message="empty, hence not ready")
+            await eventually_async(lambda: seen[-1]["1"] == {last}, within=SECONDS, message="loaded again")
+            assert await ask(empty_tritons, last, "cut", "1") == "1"
+            (other,) = {"a", "b"} - {last}
+            await relays[other].open()
+            await reaches(running, "cut", 1, "READY")
+    for relay in relays.values():
+        await relay.shut()
+
+
+async def test_a_stopped_server_stalls_no_other(on_both, tritons):
     await deploy_shift(on_both, "stopped", 1)
     tritons.suspend("triton-a")
     try:
-        await reaches(on_both, "stopped", 1, "PENDING", "READY")
         await register(on_both, "stopped", 2, shift(2))
         await deploy(on_both, "stopped", 2)
         await reaches(on_both, "stopped", 2, "PENDING", "READY")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.model_serving.domain.deployment import PlacementState
-from services.model_serving.domain.reconcile import UNREACHABLE, Load, Seen, Unload, reconcile
+from services.model_serving.domain.reconcile import Load, Seen, Unload, Unseen, reconcile
 from tests.unit.model_serving.model_versions import NOON, placement, wanted
 
 PENDING, LOADING, READY = PlacementState.PENDING, PlacementState.LOADING, PlacementState.READY
@@ -63,12 +63,33 @@ def test_a_server_that_came_back_empty_loses_its_traffic_first():
     assert not plan.work
 
 
-def test_an_unreachable_server_has_nothing_ready():
-    those = [wanted("1", READY), wanted("2", LOADING), wanted("3", FAILED), wanted("4", UNLOADING), wanted("5")]
-    plan = decide(those, None)
+IN_EVERY_STATE = [wanted("1", READY), wanted("2", LOADING), wanted("3", FAILED), wanted("4", UNLOADING), wanted("5")]
+
+
+def test_a_server_that_is_gone_has_nothing_ready():
+    plan = decide(IN_EVERY_STATE, Unseen.GONE)
     assert states(plan) == {"1": PENDING, "2": PENDING, "3": PENDING, "5": PENDING}
-    assert {change.after.message for change in plan.changes} == {UNREACHABLE}
-    assert not decide([wanted("1", PENDING, message=UNREACHABLE)], None).changes
+    assert {change.after.message for change in plan.changes} == {Unseen.GONE.value}
+    assert not decide([wanted("1", PENDING, message=Unseen.GONE.value)], Unseen.GONE).changes
+
+
+def test_what_was_ready_on_a_server_that_is_gone_goes_unless_it_is_the_last():
+    plan = decide(IN_EVERY_STATE, Unseen.GONE)
+    assert {change.key[1] for change in plan.changes if change.unless_last} == {"1"}
+    (lost,) = decide([wanted("1", READY)], Unseen.GONE, busy={"shift"}).changes
+    assert lost.unless_last
+
+
+def test_a_silent_server_keeps_its_traffic_and_its_work():
+    plan = decide(IN_EVERY_STATE, Unseen.SILENT)
+    assert states(plan) == {"2": PENDING, "5": PENDING}
+    assert {change.after.message for change in plan.changes} == {Unseen.SILENT.value}
+    assert not decide(IN_EVERY_STATE, Unseen.SILENT, busy={"shift"}).changes
+
+
+def test_a_server_that_answers_without_a_version_loses_its_traffic_even_if_it_is_the_last():
+    (lost,) = decide([wanted("1", READY)], has()).changes
+    assert not lost.unless_last
 
 
 def test_a_refused_version_waits_before_it_is_tried_again():
@@ -144,7 +165,9 @@ class Server(RuleBasedStateMachine):
         self.now = NOON
         self.placements = {}
         self.loaded = set()
-        self.reachable = True
+        self.unseen = None
+        self.alone = False
+        self.kept = set()
         self.work = []
 
     @rule(version=st.sampled_from(VERSIONS))
@@ -161,20 +184,25 @@ class Server(RuleBasedStateMachine):
     def die_and_come_back_empty(self):
         self.loaded = set()
         self.work = []
-        self.reachable = False
+        self.unseen = Unseen.GONE
         self.round()
-        self.reachable = True
+        self.unseen = None
 
-    @rule(reachable=st.booleans())
-    def be_reachable(self, reachable):
-        self.reachable = reachable
+    @rule(silent=st.booleans())
+    def be_silent(self, silent):
+        self.unseen = Unseen.SILENT if silent else None
+
+    @rule(alone=st.booleans())
+    def be_alone(self, alone):
+        """Whether no other server has any version ready."""
+        self.alone = alone
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 61.0]))
     def tick(self, seconds):
         self.now += timedelta(seconds=seconds)
         self.round()
 
-    @precondition(lambda self: self.work and self.reachable)
+    @precondition(lambda self: self.work and not self.unseen)
     @rule()
     def finish(self):
         serving = {v for v, p in self.placements.items() if p.state is READY}
@@ -204,11 +232,12 @@ class Server(RuleBasedStateMachine):
         those = [wanted(v, p.state) for v, p in self.placements.items()]
         those = [replace(w, placement=self.placements[w.version.version]) for w in those]
         busy = {work.model for work in self.work}
-        if not self.reachable:
-            busy, self.work = set(), []
-        seen = has(*self.loaded) if self.reachable else None
-        plan = decide(those, seen, busy, self.now)
+        self.kept = set() if self.unseen is None else self.kept
+        plan = decide(those, self.unseen or has(*self.loaded), busy, self.now)
         for change in plan.changes:
+            if change.unless_last and self.alone:
+                self.kept.add(change.key[1])
+                continue
             assert self.placements[change.key[1]] == change.before
             if change.after is None:
                 del self.placements[change.key[1]]
@@ -220,11 +249,11 @@ class Server(RuleBasedStateMachine):
     @invariant()
     def ready_is_what_the_server_has(self):
         ready = {v for v, p in self.placements.items() if p.state is READY}
-        assert ready <= self.loaded
+        assert ready <= self.loaded | self.kept
 
     def teardown(self):
         """Left alone, everything gets where it should be."""
-        self.reachable = True
+        self.unseen = None
         for _ in range(20):
             self.tick(61.0)
             while self.work:

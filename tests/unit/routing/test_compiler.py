@@ -26,6 +26,7 @@ from services.routing.domain.policy import (
     Server,
     Unhealthy,
 )
+from services.routing.xds.messages import Cluster
 from services.routing.xds.resources import CDS, EDS, RDS, SRDS, build, compile_snapshot
 from tests.unit.routing.policies import inputs
 
@@ -220,3 +221,20 @@ def test_nothing_to_serve_with_is_said():
         "version 3 of m is not deployed",
     ]
     assert build(policy).revision == build(policy).revision
+
+
+def test_servers_with_names_are_resolved_by_envoy_and_the_others_keep_endpoints_of_their_own():
+    named = replace(BOTH, servers=(A, Server("b", "triton-b.internal", 8001)))
+    snapshot = compile_snapshot(named)
+    on_a, on_both = (Deployment("m", v, s) for v, s in (("1", ("a",)), ("2", ("a", "b"))))
+    mixed = compile_snapshot(replace(named, deployments=(on_a, on_both), routes=(Route("m", "1"),)))
+    assert snapshot.resources[EDS] == {}
+    assert len(mixed.resources[EDS]) == 1
+    for name, servers in mixed.policy.server_sets.items():
+        cluster = Cluster.FromString(mixed.resources[CDS][name].body)
+        resolved = {e.server for e in servers.endpoints} == {"a", "b"}
+        assert (cluster.type == Cluster.STRICT_DNS) == resolved == (name not in mixed.resources[EDS])
+        assert len(cluster.load_assignment.endpoints) == resolved
+        assert cluster.outlier_detection.consecutive_local_origin_failure.value == 3
+    sick = compile_snapshot(replace(named, unhealthy=(Unhealthy("b", "refuses"),)))
+    assert {t for t in sick.resources if snapshot.resources[t] != sick.resources[t]} == {CDS}
