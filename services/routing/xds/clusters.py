@@ -25,7 +25,7 @@ LB_POLICIES = {LoadBalancing.ROUND_ROBIN: 0, LoadBalancing.LEAST_REQUEST: 1}
 CLUSTER_PROVIDED = 6
 STATIC, STRICT_DNS, EDS = 0, 1, 3
 V4_PREFERRED = 3
-# A Triton that listens on IPv4 only is not found by Envoy's default, which takes ::1 for `localhost`. A name that has no
+# Envoy's default takes ::1 for `localhost`, where a Triton that listens on IPv4 is not found. A name that has no
 # address yet is asked for again every second.
 NAMED: Mapping[str, Any] = {
     "type": STRICT_DNS,
