@@ -85,6 +85,12 @@ class ModelPolicy:
     timeout: float
     exhausted_tenants: tuple[str, ...] = ()
 
+    @property
+    def composites(self) -> frozenset[str]:
+        """Every chain's shape that some call of the model may take."""
+        chains = (*(s.chain for s in self.slices), *self.pinned)
+        return frozenset(chain.composite for chain in chains if chain.composite)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -38,7 +38,7 @@ class Proxies(Protocol):
         """By id."""
         ...
 
-    def acknowledged(self, proxy: str) -> tuple[str, Snapshot] | None:
-        """The newest snapshot of which this Envoy (empty: any connected one, else any) acknowledged every resource,
-        with that Envoy's id. None when there is none."""
+    def acknowledged(self, proxy: str, model: str = "") -> tuple[str, Snapshot] | None:
+        """The newest snapshot of which this Envoy (empty: any connected one, else any) acknowledged every resource, or
+        all that the model needs, with that Envoy's id. None when there is none."""
         ...

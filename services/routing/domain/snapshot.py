@@ -1,7 +1,7 @@
 """What Envoy is given: the compiled policy and its resources, each with a version that is a hash of its content."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.routing.domain.compiled import Policy
@@ -9,14 +9,18 @@ from services.routing.domain.compiled import Policy
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One xDS resource: its serialized message and the hash of it that Envoy acknowledges."""
+    """One xDS resource: its serialized message and the hash of it that Envoy acknowledges.
+
+    `needs` names the clusters (of a scope: the table) without which Envoy should not get it.
+    """
 
     body: bytes
     version: str
+    needs: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, body: bytes) -> "Resource":
-        return cls(body, hashlib.sha256(body).hexdigest()[:16])
+    def of(cls, body: bytes, needs: Iterable[str] = ()) -> "Resource":
+        return cls(body, hashlib.sha256(body).hexdigest()[:16], frozenset(needs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class RoutingServicer(RoutingServiceServicer):
         with collecting() as faults:
             check_model(request.model, "model", faults)
             check_unit(request.unit, "unit", faults)
-        found = self._proxies.acknowledged(request.proxy)
+        found = self._proxies.acknowledged(request.proxy, request.model)
         if found is None:
             who = f"proxy {request.proxy!r} has acknowledged no" if request.proxy else "no proxy has acknowledged a"
             raise _not_ready(f"{who} policy yet")

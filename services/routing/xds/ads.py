@@ -15,6 +15,7 @@ from services.routing.domain.snapshot import Snapshot
 from services.routing.xds.conversation import Conversation, Request, Response
 from services.routing.xds.messages import AdsServicer, DeltaDiscoveryResponse, add_ads
 from services.routing.xds.resources import without_policy
+from services.routing.xds.routes import table_name
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ REFUSED = Counter("penstock_ads_rejections", "Responses that an Envoy refused; i
 LINGER_SECONDS = 10.0
 """A cluster that no route names any more is kept so long: calls in flight may still be retried on it."""
 
+_InForce = list[tuple[Snapshot, frozenset[str]]]
+"""Snapshots that an Envoy runs, newest first, each with the tables that it has not reached."""
+
 
 class Ads:
     """Belongs to one event loop. The first snapshot is awaited: an Envoy is never told that there is nothing."""
@@ -36,7 +40,7 @@ class Ads:
         self._newest: Snapshot | None = None
         self._streams: dict[str, _Stream] = {}
         self._proxies: dict[str, Proxy] = {}
-        self._acknowledged: dict[str, Snapshot] = {}
+        self._acknowledged: dict[str, _InForce] = {}
 
     def register(self, server: grpc.aio.Server) -> None:
         add_ads(_Servicer(self), server)
@@ -51,10 +55,13 @@ class Ads:
     def proxies(self) -> Sequence[Proxy]:
         return [self._proxies[name] for name in sorted(self._proxies)]
 
-    def acknowledged(self, proxy: str) -> tuple[str, Snapshot] | None:
+    def acknowledged(self, proxy: str, model: str = "") -> tuple[str, Snapshot] | None:
         names = [proxy] if proxy else sorted(self._acknowledged, key=lambda n: (not self._proxies[n].connected, n))
-        found = next((name for name in names if name in self._acknowledged), None)
-        return None if found is None else (found, self._acknowledged[found])
+        for name in names:
+            for snapshot, held in self._acknowledged.get(name, ()):
+                if not held or (model and table_name(model) not in held):
+                    return name, snapshot
+        return None
 
     async def serve(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """One stream, from Envoy's first request, which names it, to its end."""
@@ -86,10 +93,10 @@ class Ads:
         request = _decoded(message)
         answered = stream.hear(request)
         if answered is not None:
-            self._judge(name, answered, request.error)
+            self._judge(name, stream, answered, request.error)
         self._note(name, stream)
 
-    def _judge(self, name: str, answered: Response, error: str | None) -> None:
+    def _judge(self, name: str, stream: "_Stream", answered: Response, error: str | None) -> None:
         others = tuple(r for r in self._proxies[name].rejections if r.type_url != answered.type_url)
         if error is not None:
             log.error("%s refused %s of %s: %s", name, _short(answered.type_url), sorted(answered.resources), error)
@@ -97,6 +104,8 @@ class Ads:
             others = (*others, Rejection(answered.type_url, error, self._clock.now()))
         else:
             ACCEPTED.labels(_short(answered.type_url)).inc()
+            if stream.refuses(answered.type_url):
+                return  # it accepts others; what it refused still stands
         self._proxies[name] = replace(self._proxies[name], rejections=others)
 
     def _note(self, name: str, stream: "_Stream") -> None:
@@ -109,8 +118,9 @@ class Ads:
         if stream.settled and proxy.acknowledged_revision != snapshot.revision:
             proxy = replace(proxy, acknowledged_revision=snapshot.revision, acknowledge_time=self._clock.now())
             log.info("%s runs policy %s", name, snapshot.revision)
+        if stream.at_rest:
+            self._acknowledged[name] = _renewed(self._acknowledged.get(name, []), snapshot, stream.held)
         if stream.settled:
-            self._acknowledged[name] = snapshot
             proxy = replace(proxy, rejections=())  # nothing of what it refused is wanted any more
         self._proxies[name] = proxy
 
@@ -143,6 +153,17 @@ class _Stream:
     @property
     def settled(self) -> bool:
         return self._conversation.settled
+
+    @property
+    def at_rest(self) -> bool:
+        return self._conversation.at_rest
+
+    @property
+    def held(self) -> frozenset[str]:
+        return self._conversation.held
+
+    def refuses(self, url: str) -> bool:
+        return self._conversation.refuses(url)
 
     def aim(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -179,6 +200,17 @@ class _Servicer(AdsServicer):
     async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802, ARG002  gRPC names it
         async for response in self._ads.serve(requests):
             yield response
+
+
+def _renewed(before: "_InForce", newest: Snapshot, held: frozenset[str]) -> "_InForce":
+    """With older snapshots as long as they hold for a table that the newer ones have not reached."""
+    kept: _InForce = [(newest, held)]
+    unreached = held
+    for snapshot, had_held in before:
+        if snapshot is not newest and unreached - had_held:
+            kept.append((snapshot, had_held))
+            unreached &= had_held
+    return kept
 
 
 def _decoded(message: Any) -> Request:

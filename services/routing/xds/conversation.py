@@ -2,9 +2,13 @@
 
 The order is what keeps calls from failing: clusters, then their endpoints, then the scopes and tables that name them,
 each acknowledged before the next; what is gone is taken from the scopes first, from the clusters last and later.
+
+What Envoy refuses is not sent again before it is another. Of a response with several resources each is then sent alone,
+for Envoy does not say which one it means. Only what needs the refused one waits with it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from services.routing.domain.snapshot import Resource
@@ -38,13 +42,42 @@ class Response:
 
 @dataclass(slots=True)
 class _Type:
-    """`sent` holds the versions that Envoy has, or will have once it acknowledges. `asked` are names it waits for."""
+    """`sent` holds the versions that Envoy has, or will have once it acknowledges; an empty one is not known.
+
+    `asked` are names it waits for, `refused` the versions that it would not take, `alone` the names that were in a
+    refused response.
+    """
 
     known: bool = False
     wildcard: bool = False
     names: set[str] = field(default_factory=set[str])
     sent: dict[str, str] = field(default_factory=dict[str, str])
     asked: set[str] = field(default_factory=set[str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    alone: set[str] = field(default_factory=set[str])
+
+    def refuse(self, answered: Response) -> None:
+        """Envoy keeps what it had: of some things in this response an older version, of others nothing."""
+        several = len(answered.resources) > 1
+        for name, resource in answered.resources.items():
+            self._forget(name)
+            if several:
+                self.alone.add(name)
+            else:
+                self.alone.discard(name)
+                self.refused[name] = resource.version
+        if answered.resources:
+            for name in answered.removed:
+                self._forget(name)
+
+    def accept(self, answered: Response) -> None:
+        self.alone.difference_update(answered.resources)
+
+    def _forget(self, name: str) -> None:
+        if self.wildcard:  # it must be removed when it is gone, should Envoy have it
+            self.sent[name] = ""
+        else:
+            self.sent.pop(name, None)
 
 
 class Conversation:
@@ -56,12 +89,13 @@ class Conversation:
         self._count = 0
         self._target: Resources = {}
         self._whole = False
-        self._refused = False
+        self._refused: Mapping[str, set[str]] = {}
+        self._stuck: frozenset[str] = frozenset()
 
     def aim(self, target: Resources, *, whole: bool) -> None:
         """Bring Envoy to these resources. Unless they are the whole policy, nothing is ever removed for them."""
         self._target, self._whole = target, whole
-        self._refused = False
+        self._hold_back()
 
     def hear(self, request: Request) -> Response | None:
         """Take in a request. Returns the response that it accepts or refuses; None when it is about neither."""
@@ -82,21 +116,33 @@ class Conversation:
                 known.sent.pop(name, None)
                 known.asked.discard(name)
         answered = self._in_flight.pop(request.nonce, None)
-        if answered is not None and request.error is not None:
-            self._refused = True
-            for name in answered.resources:  # Envoy keeps what it had: try again with the next policy
-                known.sent.pop(name, None)
+        if answered is None:
+            return None
+        if request.error is None:
+            known.accept(answered)
+        else:
+            known.refuse(answered)
+            self._hold_back()
         return answered
 
+    def refuses(self, url: str) -> bool:
+        """Whether Envoy has refused something of this type that is aimed at."""
+        return bool(self._refused.get(url))
+
     @property
-    def refused(self) -> bool:
-        """Whether Envoy has refused something of what is aimed at."""
-        return self._refused
+    def held(self) -> frozenset[str]:
+        """The route tables that are kept from Envoy, or by it, because of what it refuses."""
+        return self._stuck & self._target.get(RDS, {}).keys()
 
     @property
     def settled(self) -> bool:
         """Whether Envoy has acknowledged everything that it is to have. It may have more, to be removed later."""
-        if self._in_flight or self._refused or not self._whole:
+        return self.at_rest and not any(self._refused.values())
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to wait for: Envoy has acknowledged all but what it refuses and what needs that."""
+        if self._in_flight or not self._whole:
             return False
         if not (self._types[CDS].known and self._types[SRDS].known):
             return False
@@ -104,19 +150,35 @@ class Conversation:
 
     def next(self) -> list[Response]:
         """What to send now; empty while Envoy still has something to acknowledge, or has all."""
-        if not self._refused and CDS not in self._waiting():
+        if CDS not in self._waiting():
             clusters = list(self._send(CDS, self._missing(CDS)))
             if clusters:
                 return clusters
-        # Envoy acknowledges a new cluster only once it has its endpoints; and they stay true where a policy is stuck
+        # Envoy acknowledges a new cluster only once it has its endpoints
         endpoints = list(self._send(EDS, self._missing(EDS)))
-        if endpoints or self._refused or self._in_flight or not self._endpoints_known():
+        if endpoints or self._in_flight or not self._endpoints_known():
             return endpoints
         return [*self._send(SRDS, self._missing(SRDS), self._surplus(SRDS)), *self._send(RDS, self._missing(RDS))]
 
     def sweep(self) -> list[Response]:
         """Remove the clusters that no route names any more. Only once settled, and some time after."""
         return list(self._send(CDS, {}, self._surplus(CDS))) if self.settled else []
+
+    def _hold_back(self) -> None:
+        refused = {
+            url: {name for name, version in known.refused.items() if self._aimed(url, name) == version}
+            for url, known in self._types.items()
+        }
+        self._refused = refused
+        stuck = refused[CDS] | refused[EDS] | refused[RDS]
+        if stuck:
+            for url in (CDS, RDS):  # a chain needs its sets, a table its chains
+                stuck |= {n for n, r in self._target.get(url, {}).items() if not stuck.isdisjoint(r.needs)}
+        self._stuck = frozenset(stuck)
+
+    def _aimed(self, url: str, name: str) -> str | None:
+        resource = self._target.get(url, {}).get(name)
+        return resource.version if resource else None
 
     def _waiting(self) -> set[str]:
         return {response.type_url for response in self._in_flight.values()}
@@ -137,6 +199,8 @@ class Conversation:
             if resource is None:
                 if name in known.asked and self._whole:
                     missing[name] = None
+            elif known.refused.get(name) == resource.version or not self._stuck.isdisjoint(resource.needs):
+                continue
             elif known.sent.get(name) != resource.version or name in known.asked:
                 missing[name] = resource
         return missing
@@ -149,7 +213,7 @@ class Conversation:
     def _endpoints_known(self) -> bool:
         """A cluster serves once it has its endpoints; Envoy asks for them when it has the cluster."""
         sent = self._types[EDS].sent
-        return all(name in sent for name in self._target.get(EDS, {}))
+        return all(name in sent or name in self._stuck for name in self._target.get(EDS, {}))
 
     def _send(
         self, url: str, missing: Mapping[str, Resource | None], removed: tuple[str, ...] = ()
@@ -164,7 +228,7 @@ class Conversation:
             if url == CDS:  # Envoy warms a changed cluster until its endpoints are sent again
                 self._types[EDS].sent.pop(name, None)
         known.asked -= missing.keys()
-        for part in _parts(present):
+        for part in _parts(present, known.alone):
             yield self._response(url, part, removed)
             removed = ()
         if removed:
@@ -177,10 +241,13 @@ class Conversation:
         return response
 
 
-def _parts(resources: Mapping[str, Resource]) -> Iterator[dict[str, Resource]]:
+def _parts(resources: Mapping[str, Resource], alone: AbstractSet[str]) -> Iterator[dict[str, Resource]]:
     part: dict[str, Resource] = {}
     size = 0
     for name, resource in resources.items():
+        if name in alone:
+            yield {name: resource}
+            continue
         if part and size + len(resource.body) > RESPONSE_BYTES:
             yield part
             part, size = {}, 0

@@ -1,6 +1,7 @@
 """Policy to snapshot: every resource that Envoy is given, by type and name. Pure."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from google.protobuf.message import Message
 
@@ -27,13 +28,14 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
 
 def build(policy: Policy) -> Snapshot:
     doors_only = without_policy()
+    tables = {routes.table_name(model): found.composites for model, found in policy.models.items()}
     return Snapshot(
         policy,
         {
-            CDS: _encoded(clusters.clusters(policy)),
+            CDS: _encoded(clusters.clusters(policy), policy.composites),
             EDS: _encoded(clusters.endpoints(policy)),
-            RDS: {**doors_only[RDS], **_encoded(routes.tables(policy))},
-            SRDS: {**doors_only[SRDS], **_encoded(routes.scopes(policy))},
+            RDS: {**doors_only[RDS], **_encoded(routes.tables(policy), tables)},
+            SRDS: {**doors_only[SRDS], **_encoded(routes.scopes(policy), {name: (name,) for name in tables})},
         },
     )
 
@@ -46,5 +48,10 @@ def without_policy() -> Mapping[str, Mapping[str, Resource]]:
     return {CDS: _encoded([clusters.unserved()]), RDS: _encoded([doors.table()]), SRDS: _encoded([doors.scope()])}
 
 
-def _encoded(messages: Iterable[tuple[str, Message]]) -> dict[str, Resource]:
-    return {name: Resource.of(message.SerializeToString(deterministic=True)) for name, message in messages}
+def _encoded(
+    messages: Iterable[tuple[str, Message]], needs: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> dict[str, Resource]:
+    return {
+        name: Resource.of(message.SerializeToString(deterministic=True), needs.get(name, ()))
+        for name, message in messages
+    }

@@ -23,16 +23,21 @@ FALLEN_BACK = [
 ]
 
 
+def table_name(model: str) -> str:
+    """Of the model's table, and of the scope that leads to it."""
+    return f"model/{model}"
+
+
 def scopes(policy: Policy) -> Iterator[tuple[str, Message]]:
     for model in policy.models:
-        name = f"model/{model}"
+        name = table_name(model)
         key = {"fragments": [{"string_key": model}]}
         yield name, ScopedRouteConfiguration(name=name, route_configuration_name=name, key=key)
 
 
 def tables(policy: Policy) -> Iterator[tuple[str, Message]]:
     for model in policy.models.values():
-        name = f"model/{model.model}"
+        name = table_name(model.model)
         host = {
             "name": "models",
             "domains": ["*"],

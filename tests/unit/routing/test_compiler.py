@@ -236,5 +236,5 @@ def test_servers_with_names_are_resolved_by_envoy_and_the_others_keep_endpoints_
         assert (cluster.type == Cluster.STRICT_DNS) == resolved == (name not in mixed.resources[EDS])
         assert len(cluster.load_assignment.endpoints) == resolved
         assert cluster.outlier_detection.consecutive_local_origin_failure.value == 3
-    sick = compile_snapshot(replace(named, unhealthy=(Unhealthy("b", "refuses"),)))
+    sick = compile_snapshot(replace(named, unhealthy=(Unhealthy("a", "refuses"),)))
     assert {t for t in sick.resources if snapshot.resources[t] != sick.resources[t]} == {CDS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.routing.domain.snapshot import Resource
 from services.routing.xds.conversation import Conversation, Request
 from services.routing.xds.resources import CDS, EDS, RDS, SRDS
@@ -138,23 +140,107 @@ def test_without_a_policy_an_envoy_keeps_what_it_has_and_gets_the_doors():
     assert conversation.next() == [], "nothing is said about what is not known yet"
 
 
-def test_a_refused_cluster_holds_its_routes_back_but_not_endpoints():
-    conversation, envoy = in_force()
-    conversation.aim(changed(cds={"chain": "2"}, rds={"model/m": "2"}), whole=True)
-    envoy.accept(conversation.next(), error="no such thing")
-    assert conversation.refused
-    assert not conversation.settled
-    assert conversation.next() == []
-    conversation.aim(changed(cds={"chain": "3"}, rds={"model/m": "2"}, eds={"set": "2"}), whole=True)
-    assert envoy.settle() == [(CDS, ["chain"], ()), (EDS, ["set"], ()), (RDS, ["model/m"], ())]
+TWO = resources(
+    cds={"set": "1", "chain": "1", "set 2": "1", "chain 2": "1"},
+    eds={"set": "1", "set 2": "1"},
+    srds={"model/m": "1", "model/n": "1"},
+    rds={"model/m": "1", "model/n": "1"},
+)
+NEEDS = {"chain": ["set"], "chain 2": ["set 2"], "model/m": ["chain"], "model/n": ["chain 2"]}
+
+
+def two_models(**versions):
+    """Each on a set and a chain of its own; with versions of resources that differ."""
+    other = resources(**versions)
+    return {
+        url: {
+            name: Resource(name.encode(), r.version, frozenset([name] if url == SRDS else NEEDS.get(name, ())))
+            for name, r in {**TWO[url], **other.get(url, {})}.items()
+        }
+        for url in TWO
+    }
+
+
+class Choosy(Envoy):
+    """Refuses every response with one of these (type, name, version)."""
+
+    def __init__(self, conversation, *disliked):
+        super().__init__(conversation)
+        self.disliked = set(disliked)
+
+    def accept(self, responses, error=None):
+        for response in responses:
+            said = {(response.type_url, name, r.version) for name, r in response.resources.items()}
+            super().accept([response], error="no such thing" if said & self.disliked else error)
+
+    def settle(self):
+        """Bounded: a conversation that sends the refused again would never end."""
+        heard = []
+        for _ in range(50):
+            responses = self.conversation.next()
+            if not responses:
+                return heard
+            heard += told(responses)
+            for response in responses:
+                if response.type_url == CDS:
+                    self.ask(EDS, *(n for n in response.resources if n.startswith("set")))
+                if response.type_url == SRDS:
+                    self.ask(RDS, *response.resources)
+            self.accept(responses)
+        raise AssertionError(heard)
+
+
+def between(policy, *disliked):
+    conversation = Conversation()
+    conversation.aim(policy, whole=True)
+    envoy = Choosy(conversation, *disliked)
+    return conversation, envoy, envoy.settle()
+
+
+def test_a_refused_assignment_is_not_sent_again_and_other_models_go_on():
+    conversation, envoy, heard = between(two_models(), (EDS, "set 2", "1"))
+    assert heard[:2] == [(CDS, ["chain", "chain 2", "set", "set 2"], ()), (EDS, ["set", "set 2"], ())]
+    assert sorted(heard[2:4]) == [(EDS, ["set"], ()), (EDS, ["set 2"], ())], "Envoy does not say which one it means"
+    assert heard[4:] == [(SRDS, ["model/m"], ()), (RDS, ["model/m"], ())]
+    assert (conversation.at_rest, conversation.settled, conversation.held) == (True, False, {"model/n"})
+    conversation.aim(two_models(eds={"set": "2"}, rds={"model/m": "2", "model/n": "2"}), whole=True)
+    assert envoy.settle() == [(EDS, ["set"], ()), (RDS, ["model/m"], ())]
+    conversation.aim(two_models(eds={"set": "2", "set 2": "3"}, rds={"model/m": "2", "model/n": "2"}), whole=True)
+    assert envoy.settle() == [(EDS, ["set 2"], ()), (SRDS, ["model/n"], ()), (RDS, ["model/n"], ())]
     assert conversation.settled
 
 
-def test_endpoints_stay_true_while_a_policy_is_refused():
-    conversation, envoy = in_force()
-    conversation.aim(changed(cds={"chain": "2"}, eds={"set": "2"}), whole=True)
-    envoy.accept(conversation.next(), error="no such thing")
-    assert told(conversation.next()) == [(EDS, ["set"], ())]
+@pytest.mark.parametrize("url", [CDS, SRDS, RDS])
+def test_whatever_is_refused_is_not_sent_again_and_other_models_go_on(url):
+    name = "chain 2" if url == CDS else "model/n"
+    conversation, envoy, heard = between(two_models(), (url, name, "1"))
+    assert sum(url == sent and name in names for sent, names, _ in heard) == 2, "among others, then alone"
+    assert (RDS, ["model/m"], ()) in heard or (RDS, ["model/m", "model/n"], ()) in heard
+    assert (conversation.at_rest, conversation.settled) == (True, False)
+    conversation.aim(two_models(rds={"model/m": "2"}), whole=True)
+    assert envoy.settle() == [(RDS, ["model/m"], ())]
+
+
+def test_a_refused_cluster_holds_its_routes_back_but_not_endpoints():
+    conversation, envoy, _ = between(two_models())
+    assert conversation.settled
+    envoy.disliked = {(CDS, "chain", "2")}
+    conversation.aim(two_models(cds={"chain": "2"}, eds={"set": "2"}, rds={"model/m": "2"}), whole=True)
+    assert envoy.settle() == [(CDS, ["chain"], ()), (EDS, ["set"], ())]
+    assert not conversation.settled
+    conversation.aim(two_models(cds={"chain": "3"}, eds={"set": "2"}, rds={"model/m": "2"}), whole=True)
+    assert envoy.settle() == [(CDS, ["chain"], ()), (RDS, ["model/m"], ())]
+    assert conversation.settled
+
+
+def test_what_was_refused_and_is_gone_is_removed():
+    conversation, envoy, _ = between(two_models())
+    envoy.disliked = {(SRDS, "model/n", "2")}
+    conversation.aim(two_models(srds={"model/n": "2"}), whole=True)
+    envoy.settle()
+    without = {url: {n: r for n, r in named.items() if n != "model/n"} for url, named in two_models().items()}
+    conversation.aim(without, whole=True)
+    assert envoy.settle() == [(SRDS, [], ("model/n",))]
 
 
 def test_a_name_that_does_not_exist_is_answered():
