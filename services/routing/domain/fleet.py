@@ -49,10 +49,14 @@ class Fleet:
         """The name of the set of servers for a version that is ready somewhere.
 
         Servers where just this version is unhealthy belong to another set; a server that is unhealthy as a whole
-        leaves the set's endpoints only, so that its return changes nothing but them.
+        leaves the set's endpoints only, so that its return changes nothing but them. Where no server is left that is
+        sound, all that are ready are members: one that only this version is out on may answer, a dead one will not.
         """
         ready = self.ready[target]
-        members = tuple(s for s in ready if (s, target.model, target.version) not in self.unhealthy) or ready
+        if self.sound(target):
+            members = tuple(s for s in ready if (s, target.model, target.version) not in self.unhealthy)
+        else:
+            members = ready
         name = self._names.get((load_balancing, members))
         if name is None:
             name = "set-" + digest(load_balancing.value, *members)

@@ -107,6 +107,23 @@ def test_attempts_go_only_where_the_version_is_ready_and_to_sick_servers_only_wh
 
 
 @given(inputs())
+def test_a_version_that_is_ready_somewhere_always_has_an_endpoint_and_a_living_one_if_there_is_any(
+    given_inputs: Inputs,
+):
+    policy = compile_policy(given_inputs)
+    dead = {u.server for u in given_inputs.unhealthy if not u.model}
+    for model in policy.models.values():
+        assert [c.wanted for c in model.pinned] == [v for v in policy.ready if v.model == model.model]
+        for chain in model.pinned:
+            ready = set(policy.ready[chain.wanted])
+            assert bool(chain.attempts) == bool(ready)
+            for attempt in chain.attempts:
+                used = {e.server for e in policy.server_sets[attempt.servers].endpoints if e.included}
+                assert used
+                assert used <= (ready - dead or ready)
+
+
+@given(inputs())
 def test_every_name_that_a_resource_uses_exists(given_inputs: Inputs):
     snapshot = compile_snapshot(given_inputs)
     policy = snapshot.policy
@@ -160,6 +177,14 @@ def test_when_every_server_is_sick_health_is_overruled():
     chain = policy.models["m"].slices[0].chain
     assert versions(chain) == "111333"
     assert all(e.included and e.reason == "slow" for e in policy.server_sets[chain.attempts[0].servers].endpoints)
+
+
+def test_a_version_fault_here_and_a_dead_server_there_leave_the_living_server():
+    sick = (Unhealthy("a", "refuses"), Unhealthy("b", "wrong", "m", "1"))
+    policy = compile_policy(replace(BOTH, unhealthy=sick))
+    first = policy.models["m"].pinned[0]
+    endpoints = policy.server_sets[first.attempts[0].servers].endpoints
+    assert [(e.server, e.included) for e in endpoints] == [("a", False), ("b", True)]
 
 
 def test_a_sick_server_changes_nothing_but_endpoints_and_a_sick_version_no_other_version():
