@@ -31,8 +31,9 @@ Answer = tuple[bool, str]
 
 
 async def _server(channel: grpc.aio.Channel, _target: Target, within: float) -> Answer:
-    answer = await _triton(channel).ServerReady(_messages.ServerReadyRequest(), timeout=within)
-    return bool(answer.ready), "ready" if answer.ready else "not ready"
+    # not ServerReady: with Triton's default settings one model that failed to load makes the whole server "not ready"
+    answer = await _triton(channel).ServerLive(_messages.ServerLiveRequest(), timeout=within)
+    return bool(answer.live), "live" if answer.live else "not live"
 
 
 async def _model_version(channel: grpc.aio.Channel, target: Target, within: float) -> Answer:
