@@ -1,10 +1,11 @@
 """What is remembered, in Postgres."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
+from libs.errors import Invalid, Violation
 from libs.paging import Page
 from libs.postgres import Database
 from services.health_monitoring.domain.belief import State
@@ -60,7 +61,10 @@ class PostgresStore:
         return [_transition(row) for row in rows]
 
     async def transitions(self, target: str, since: datetime | None, page: Page) -> tuple[Sequence[Transition], str]:
-        """Newest first. An empty target means all; the second value is the token of the next page."""
+        """Newest first. An empty target means all; the second value is the token of the next page.
+
+        Raises Invalid, INVALID_PAGE_TOKEN, for a key that no page of these ended with.
+        """
         conditions: list[str] = []
         values: list[object] = []
         if target:
@@ -70,7 +74,7 @@ class PostgresStore:
             values.append(since)
             conditions.append(f"time >= ${len(values)}")
         if page.after:
-            values += [datetime.fromisoformat(page.after[0]), page.after[1]]
+            values += [_time(page.after[0]), page.after[1]]
             conditions.append(f"(time, target) < (${len(values) - 1}, ${len(values)})")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         async with self._database.connection() as connection:
@@ -90,6 +94,14 @@ class PostgresStore:
                 most,
             )
         return int(deleted.rpartition(" ")[2])
+
+
+def _time(key: str) -> datetime:
+    try:
+        return datetime.fromisoformat(key).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        violation = Violation("page_token", "not a token that this list returned")
+        raise Invalid([violation], reason="INVALID_PAGE_TOKEN") from error
 
 
 def _row(each: Remembered) -> tuple[object, ...]:

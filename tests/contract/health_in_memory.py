@@ -1,5 +1,9 @@
 """What health_monitoring remembers, without Postgres: what a store must do, in the fewest words."""
 
+from datetime import UTC, datetime
+
+from libs.errors import Invalid, Violation
+
 
 class HealthInMemory:
     def __init__(self):
@@ -23,12 +27,16 @@ class HealthInMemory:
         return sorted(found, key=lambda each: (each.time, each.target))
 
     async def transitions(self, target, since, page):
+        try:
+            after = (datetime.fromisoformat(page.after[0]).astimezone(UTC), page.after[1]) if page.after else None
+        except (ValueError, OverflowError):
+            raise Invalid([Violation("page_token", "no such token")], reason="INVALID_PAGE_TOKEN") from None
         rows = [
             each
             for each in self._newest_first()
             if (not target or each.target == target)
             and (since is None or each.time >= since)
-            and (not page.after or (each.time.isoformat(), each.target) < page.after)
+            and (after is None or (each.time, each.target) < after)
         ]
         return page.split(rows[: page.lookahead], lambda each: (each.time.isoformat(), each.target))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import services.health_monitoring
-from libs.errors import Unavailable
-from libs.paging import page
+from libs.errors import Invalid, Unavailable
+from libs.paging import Page, page
 from libs.postgres import Database
 from services.health_monitoring.domain.belief import State
 from services.health_monitoring.domain.health import Remembered, Transition
@@ -100,6 +100,14 @@ async def test_changes_of_one_target_and_from_a_time_on(store):
     assert await listed(store, "server/b", size=2) == [change("server/b", n) for n in (3, 2, 1, 0)]
     assert await listed(store, "server/b", NOON + timedelta(seconds=2)) == [change("server/b", n) for n in (3, 2)]
     assert await listed(store, "server/z") == []
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "9999-12-31T23:59:59-12:00", "2026-13-01T00:00:00+00:00"])
+async def test_a_token_that_was_made_up_is_refused(store, time):
+    with pytest.raises(Invalid) as raised:
+        await store.transitions("", None, Page(1, (time, "server/a")))
+    assert raised.value.reason == "INVALID_PAGE_TOKEN"
+    assert [violation.field for violation in raised.value.violations] == ["page_token"]
 
 
 async def test_a_change_that_is_written_twice_is_there_once(store):

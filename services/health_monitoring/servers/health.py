@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from libs.clock import Clock
-from libs.errors import Faults
+from libs.errors import Faults, Invalid, Violation
 from libs.paging import Page, page
 from libs.watch import Publisher
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as pb
@@ -46,8 +46,7 @@ class HealthMonitoringServicer(pb_grpc.HealthMonitoringServiceServicer):
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Any) -> pb.ListTransitionsResponse:
         asked = page(request.page_size, request.page_token, keys=2)
-        # `from` is a word of Python
-        since = getattr(request, "from").ToDatetime(tzinfo=UTC) if request.HasField("from") else None
+        since = _since(request)
         found, token = await self._transitions.transitions(request.target, since, asked)
         transitions = [encode.transition(each) for each in found]
         return pb.ListTransitionsResponse(transitions=transitions, next_page_token=token)
@@ -59,3 +58,13 @@ class HealthMonitoringServicer(pb_grpc.HealthMonitoringServiceServicer):
                 continue
             for targets, last in snapshot.parts():
                 yield pb.WatchHealthResponse(revision=snapshot.revision, targets=targets, complete=last)
+
+
+def _since(request: pb.ListTransitionsRequest) -> datetime | None:
+    if not request.HasField("from"):
+        return None
+    try:
+        # `from` is a word of Python
+        return getattr(request, "from").ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise Invalid([Violation("from", "no time between the years 1 and 9999")]) from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from urllib.request import urlopen
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.statuses import reason_of
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as pb
@@ -170,3 +172,15 @@ async def test_metrics_say_the_same(world: World) -> None:
     assert 'ai_service_health{service="cost_tracking"} 0.0' in exposed
     assert 'penstock_target_state{kind="server",target="server/a"} 1.0' in exposed
     assert 'penstock_probe_duration_seconds_count{kind="model",outcome="passed"}' in exposed
+
+
+async def test_a_time_that_is_none_and_a_token_that_was_made_up(world: World) -> None:
+    request = pb.ListTransitionsRequest(page_token=base64.urlsafe_b64encode(b'["yesterday", "x"]').decode())
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await world.health.ListTransitions(request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(raised.value) == "INVALID_PAGE_TOKEN"
+    request = pb.ListTransitionsRequest(**{"from": Timestamp(seconds=2**60)})
+    with pytest.raises(grpc.aio.AioRpcError, match="from: no time between") as raised:
+        await world.health.ListTransitions(request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
