@@ -119,12 +119,10 @@ def convert(value: Scalar, wanted: ValueType) -> Scalar:  # noqa: PLR0911  a tab
     if value is None or (wanted is ValueType.STRING and isinstance(value, str)):
         return value
     match wanted, value:
-        case ValueType.INT64, bool() | int():
-            return int(value)
+        case ValueType.INT64, bool() | int() | str():
+            return _int64(int(value))
         case ValueType.INT64, float() if value.is_integer():
-            return int(value)
-        case ValueType.INT64, str():
-            return int(value)
+            return _int64(int(value))
         case ValueType.DOUBLE, bool() | int() | float() | str():
             return float(value)
         case ValueType.BOOL, bool():
@@ -139,11 +137,20 @@ def convert(value: Scalar, wanted: ValueType) -> Scalar:  # noqa: PLR0911  a tab
             raise ValueError(f"{type(value).__name__} {value!r} is no {wanted.value}")
 
 
+def _int64(number: int) -> int:
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{number} does not fit into 64 bits")
+    return number
+
+
 def _instant(text: str) -> datetime:
     read = datetime.fromisoformat(text)
     if read.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return read.astimezone(UTC)
+    try:
+        return read.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is no time between the years 1 and 9999 in UTC") from error
 
 
 def _override(field: Field, value: Scalar, faults: Faults) -> Feature:

@@ -1,10 +1,11 @@
 """The contract's messages and what they mean in the domain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from libs.errors import Faults
 from penstock.feature_store.v1 import value_pb2
 from penstock.model_serving.v1 import deployment_pb2, model_pb2
 from services.model_serving.domain.deployment import Deployment, Placement, Server
@@ -22,8 +23,13 @@ def timestamp(instant: datetime) -> Timestamp:
     return stamp
 
 
-def instant(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(UTC)
+def instant(stamp: Timestamp, path: str, faults: Faults) -> datetime | None:
+    """None, and a fault, for what is no time."""
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        faults.add(path, "no time between the years 1 and 9999")
+        return None
 
 
 def model(found: Model) -> model_pb2.Model:
@@ -102,7 +108,12 @@ def deployment(found: Deployment) -> deployment_pb2.Deployment:
     )
 
 
-def scalar(value: value_pb2.Value) -> Scalar:
+def scalars(kind: str, values: Mapping[str, value_pb2.Value], faults: Faults) -> dict[str, Scalar]:
+    """`kind` is the name of the field that holds them."""
+    return {name: _scalar(value, f"{kind}[{name}]", faults) for name, value in values.items()}
+
+
+def _scalar(value: value_pb2.Value, path: str, faults: Faults) -> Scalar:
     match value.WhichOneof("kind"):
         case None:
             return None
@@ -115,7 +126,7 @@ def scalar(value: value_pb2.Value) -> Scalar:
         case "bool_value":
             return value.bool_value
         case "timestamp_value":
-            return instant(value.timestamp_value)
+            return instant(value.timestamp_value, path, faults)
 
 
 def _placement(found: Placement) -> deployment_pb2.Placement:

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from prometheus_client import Histogram
 
 from libs.clock import Clock
-from libs.errors import Invalid, NotFound, PenstockError, Unavailable, Violation, collecting
+from libs.errors import Faults, Invalid, NotFound, PenstockError, Unavailable, Violation, collecting
 from libs.identity import caller
 from libs.statuses import DOMAIN
 from penstock.feature_store.v1 import value_pb2
@@ -55,9 +55,10 @@ class Predictions(PredictionServiceServicer):
             faults.require(request.model, "model", "required")
             keys = [str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
             faults.require(all(key.isascii() for key in keys), ROUTING_KEY, "only ASCII can be passed on from here")
+            question = self._question(request, keys, context, faults)
         started = self._clock.monotonic()
         try:
-            prediction = await self._predictor.predict(self._question(request, keys, context))
+            prediction = await self._predictor.predict(question)
         except grpc.aio.AioRpcError as error:
             known = _ours(error, request)
             if known is not None:
@@ -70,14 +71,14 @@ class Predictions(PredictionServiceServicer):
         answer.latency.CopyFrom(_duration(self._clock.monotonic() - started))
         return answer
 
-    def _question(self, request: pb.PredictRequest, keys: Sequence[str], context: Any) -> Question:
+    def _question(self, request: pb.PredictRequest, keys: Sequence[str], context: Any, faults: Faults) -> Question:
         remaining: float | None = context.time_remaining()
         return Question(
             model=request.model,
             version=request.version,
-            entities={name: messages.scalar(value) for name, value in request.entities.items()},
-            features={name: messages.scalar(value) for name, value in request.features.items()},
-            as_of=messages.instant(request.as_of) if request.HasField("as_of") else None,
+            entities=messages.scalars("entities", request.entities, faults),
+            features=messages.scalars("features", request.features, faults),
+            as_of=messages.instant(request.as_of, "as_of", faults) if request.HasField("as_of") else None,
             routing_keys=tuple(keys),
             deadline=None if remaining is None else self._clock.monotonic() + remaining,
         )

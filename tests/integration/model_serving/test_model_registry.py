@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 from onnx import TensorProto, helper
@@ -14,6 +15,7 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from libs.statuses import reason_of
+from penstock.feature_store.v1.value_pb2 import Value
 from penstock.model_serving.v1 import deployment_service_pb2 as dep
 from penstock.model_serving.v1 import model_registry_service_pb2 as reg
 from penstock.model_serving.v1.deployment_pb2 import Server
@@ -25,6 +27,7 @@ from penstock.model_serving.v1.model_pb2 import (
     Signature,
     TensorSpec,
 )
+from penstock.model_serving.v1.prediction_service_pb2 import PredictRequest
 from tests.integration.model_serving.conftest import SECONDS, register, upload
 from tests.models import shift
 
@@ -196,3 +199,12 @@ async def test_lists_page(replica):
     assert second.next_page_token == ""
     crafted = replica.models.ListModels(reg.ListModelsRequest(page_token="crafted"), timeout=SECONDS)
     assert (await refused(crafted))[:2] == (INVALID, "INVALID_PAGE_TOKEN")
+
+
+async def test_times_that_are_none_are_the_callers_fault(replica):
+    none = Timestamp(seconds=2**60)
+    given = {"t": Value(timestamp_value=none)}
+    asked = PredictRequest(model="any", as_of=none, entities=given, features=given)
+    code, reason, blamed = await refused(replica.predictions.Predict(asked, timeout=SECONDS))
+    assert (code, reason) == (INVALID, "INVALID_REQUEST")
+    assert blamed == {"as_of", "entities[t]", "features[t]"}

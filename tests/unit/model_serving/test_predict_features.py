@@ -97,6 +97,12 @@ def test_a_value_is_read_as_its_type(value, kind, expected):
         (1, STRING),
         ("2013-03-10T03:00:00", TIMESTAMP),
         (1362898800, TIMESTAMP),
+        (2**63, INT64),
+        (str(-(2**63) - 1), INT64),
+        (1e300, INT64),
+        ("9" * 10_000, INT64),
+        ("9999-12-31T23:59:59-12:00", TIMESTAMP),
+        ("0001-01-01T00:00:00+12:00", TIMESTAMP),
         (datetime(2013, 3, 10, tzinfo=timezone(timedelta(hours=1))), DOUBLE),
     ],
 )
