@@ -31,6 +31,8 @@ TYPES: Mapping[str, npt.DTypeLike] = {
     "FP64": np.float64,
     "BYTES": np.object_,
 }
+# elements of an input in a message for people
+MOST_SHOWN = 8
 ELEMENT = re.compile(r"(.+)\[(\d{1,7})\]")
 
 
@@ -86,8 +88,7 @@ def of_elements(signature: Signature, max_batch_size: int, given: Mapping[str, S
         elements = {spec.name: _elements(spec, given, faults) for spec in signature.inputs}
         known = {name for found in elements.values() for name in found}
         for name in sorted(given.keys() - known):
-            inputs = ", ".join(map(str, signature.inputs))
-            faults.add(f"features[{name}]", f"no such element of an input; the inputs are {inputs}")
+            faults.add(f"features[{name}]", _how(name, signature))
         if faults:
             return ()
         tensors: list[Tensor] = []
@@ -97,6 +98,17 @@ def of_elements(signature: Signature, max_batch_size: int, given: Mapping[str, S
             if not faults:
                 tensors.append(_tensor(spec, max_batch_size, [given[name] for name in elements[spec.name]]))
     return tuple(tensors)
+
+
+def _how(name: str, signature: Signature) -> str:
+    """What is wrong with a name, and what is right."""
+    spec = next((spec for spec in signature.inputs if spec.name == name), None)
+    if spec is None:
+        return f"no such element of an input; the inputs are {', '.join(map(str, signature.inputs))}"
+    count = math.prod(spec.shape)
+    how = f"is the whole input {spec}, not one element: give {name}[0] … {name}[{count - 1}]"
+    text = ",".join(map(str, range(1, count + 1))) if count <= MOST_SHOWN else "1,2,…"
+    return how if spec.datatype == "BYTES" else f'{how}, or {name}="{text}"'
 
 
 def _spread(signature: Signature, given: Mapping[str, Scalar]) -> Mapping[str, Scalar]:

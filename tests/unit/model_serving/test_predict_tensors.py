@@ -119,6 +119,13 @@ class TestElements:
             of_elements(self.FOUR, 64, given_elements)
         assert any(field.startswith("features[X[") for field in blamed(raised))
 
+    def test_a_whole_input_under_its_name_is_told_how_to_be_written(self):
+        with pytest.raises(Invalid) as raised:
+            of_elements(self.FOUR, 64, {"X": 1.0})
+        assert {v.field: v.description for v in raised.value.violations}["features[X]"] == (
+            'is the whole input X FP32 [4], not one element: give X[0] … X[3], or X="1,2,3,4"'
+        )
+
     @pytest.mark.parametrize(("datatype", "value"), [("FP32", "wide"), ("INT8", 400), ("INT64", 1.5), ("INT64", None)])
     def test_a_value_that_does_not_fit(self, datatype, value):
         with pytest.raises(Invalid) as raised:
