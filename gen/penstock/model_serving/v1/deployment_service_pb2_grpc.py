@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class DeploymentServiceStub:
     """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -79,6 +81,8 @@ class DeploymentServiceStub:
 
 class DeploymentServiceServicer:
     """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreateServer(self, request, context):
@@ -135,7 +139,8 @@ class DeploymentServiceServicer:
 
     def WatchDeployments(self, request, context):
         """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
-        reader skips revisions and always gets the newest. A snapshot may span several messages.
+        reader skips revisions and always gets the newest. A snapshot may span several messages. While the store is away,
+        what was last read stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,6 +199,8 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DeploymentService:
     """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

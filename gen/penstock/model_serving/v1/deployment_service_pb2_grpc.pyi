@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeploymentServiceStub:
-    """DeploymentService owns servers and what is loaded where."""
+    """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -55,12 +58,16 @@ class DeploymentServiceStub:
     """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
-    reader skips revisions and always gets the newest. A snapshot may span several messages.
+    reader skips revisions and always gets the newest. A snapshot may span several messages. While the store is away,
+    what was last read stays.
     """
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
-    """DeploymentService owns servers and what is loaded where."""
+    """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateServer: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateServerRequest, _deployment_service_pb2.CreateServerResponse]  # type: ignore[assignment]
@@ -85,11 +92,15 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
-    reader skips revisions and always gets the newest. A snapshot may span several messages.
+    reader skips revisions and always gets the newest. A snapshot may span several messages. While the store is away,
+    what was last read stays.
     """
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DeploymentService owns servers and what is loaded where."""
+    """DeploymentService owns servers and what is loaded where.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def CreateServer(
@@ -160,7 +171,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_deployment_service_pb2.WatchDeploymentsResponse], _abc.AsyncIterator[_deployment_service_pb2.WatchDeploymentsResponse]]:
         """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
-        reader skips revisions and always gets the newest. A snapshot may span several messages.
+        reader skips revisions and always gets the newest. A snapshot may span several messages. While the store is away,
+        what was last read stays.
         """
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

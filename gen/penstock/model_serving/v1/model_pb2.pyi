@@ -70,7 +70,7 @@ class Model(_message.Message):
     owner: _builtins.str
     """Who answers for it, for people; at most 256 bytes."""
     etag: _builtins.str
-    """Changes with every write."""
+    """Names the stored content. A model stays as it was created, hence its etag does. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the model was created. Output only."""
@@ -128,7 +128,7 @@ class ModelVersion(_message.Message):
     dimension of every tensor is open, else 0. For an external version: what its server says.
     """
     etag: _builtins.str
-    """Changes with every write."""
+    """Changes with every write: of the stage, and of what an external version learns from its server."""
     @_builtins.property
     def signature(self) -> Global___Signature:
         """Tensors in and out. It may be empty: it is then read from the ONNX file or, for an external version, from the first

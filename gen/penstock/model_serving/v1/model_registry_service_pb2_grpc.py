@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class ModelRegistryServiceStub:
     """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -79,6 +81,8 @@ class ModelRegistryServiceStub:
 
 class ModelRegistryServiceServicer:
     """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreateModel(self, request, context):
@@ -104,7 +108,7 @@ class ModelRegistryServiceServicer:
 
     def UploadArtifact(self, request_iterator, context):
         """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
+        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +195,8 @@ def add_ModelRegistryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ModelRegistryService:
     """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

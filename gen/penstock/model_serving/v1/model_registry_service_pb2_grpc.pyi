@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelRegistryServiceStub:
-    """ModelRegistryService owns models and their immutable versions."""
+    """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,7 +44,7 @@ class ModelRegistryServiceStub:
     """Lists models by name ascending."""
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadArtifactRequest, _model_registry_service_pb2.UploadArtifactResponse]
     """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
+    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
     """
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]
     """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
@@ -54,7 +57,10 @@ class ModelRegistryServiceStub:
 
 @_typing.type_check_only
 class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
-    """ModelRegistryService owns models and their immutable versions."""
+    """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelRequest, _model_registry_service_pb2.CreateModelResponse]  # type: ignore[assignment]
@@ -65,7 +71,7 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     """Lists models by name ascending."""
     UploadArtifact: _aio.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadArtifactRequest, _model_registry_service_pb2.UploadArtifactResponse]  # type: ignore[assignment]
     """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
+    Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
     """
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
     """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
@@ -77,7 +83,10 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     """Changes the stage. MODEL_VERSION_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST (any other field in the mask)."""
 
 class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ModelRegistryService owns models and their immutable versions."""
+    """ModelRegistryService owns models and their immutable versions.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def CreateModel(
@@ -110,7 +119,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_registry_service_pb2.UploadArtifactResponse, _abc.Awaitable[_model_registry_service_pb2.UploadArtifactResponse]]:
         """Stores an ONNX file in chunks of at most 1 MiB, at most 2 GiB in all; the same bytes are stored once.
-        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID.
+        Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
         """
 
     @_abc_1.abstractmethod

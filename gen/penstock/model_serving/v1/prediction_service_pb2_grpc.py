@@ -53,7 +53,9 @@ class PredictionServiceServicer:
         How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
         model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
         MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
-        INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
+        INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
+        SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
+        or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

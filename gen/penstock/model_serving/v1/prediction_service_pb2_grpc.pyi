@@ -40,7 +40,9 @@ class PredictionServiceStub:
     How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
     model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
     MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
-    INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
+    INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
+    SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
+    or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
     """
 
 @_typing.type_check_only
@@ -55,7 +57,9 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
     model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
     MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
-    INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
+    INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
+    SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
+    or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -73,7 +77,9 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
         model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
         MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
-        INVALID_REQUEST; a server's refusal keeps its own code and text, with SERVER_FAILED.
+        INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
+        SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
+        or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
