@@ -14,6 +14,10 @@ class Chains:
         self._fleet = fleet
         self.composites: dict[str, tuple[str, ...]] = {}
 
+    def possible(self, target: ModelVersion) -> bool:
+        """Whether some server has the version ready, well or not."""
+        return bool(self._fleet.ready.get(target))
+
     def of(self, targets: Sequence[ModelVersion], attempts: int, load_balancing: LoadBalancing) -> Chain:
         """The chain of these versions, the first being the one that is asked for.
 

@@ -64,13 +64,24 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Buckets [start, end) of a model's layer. Outside every experiment `experiment` and `variant` are empty."""
+    """Buckets [start, end) of a model's layer. Outside every experiment `experiment` and `variant` are empty.
+
+    Those of a variant whose version is ready nowhere are `lent` to the default: the chain is the default's, and what it
+    answers is neither the variant's nor an exposure.
+    """
 
     start: int
     end: int
     experiment: str
     variant: str
     chain: Chain
+    lent: bool = False
+
+    @property
+    def outcome(self) -> tuple[str, str, str]:
+        """Experiment, variant and version that answers count for."""
+        version = self.chain.wanted.version
+        return ("", "", version) if self.lent else (self.experiment, self.variant, version)
 
 
 @dataclass(frozen=True, slots=True)

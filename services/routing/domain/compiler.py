@@ -1,14 +1,14 @@
 """The compiler: inputs to policy, a pure function. Equal inputs, in whatever order, give equal policies."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from services.routing.domain.allocations import layer
+from services.routing.domain.allocations import Layer, layer
 from services.routing.domain.chains import Chains
 from services.routing.domain.compiled import Chain, Fault, ModelPolicy, Policy, Slice
 from services.routing.domain.fleet import Fleet
-from services.routing.domain.policy import Allocation, Exhausted, Inputs, ModelVersion, Route
+from services.routing.domain.policy import Allocation, Exhausted, Inputs, ModelVersion, Range, Route
 
 
 def compile_policy(inputs: Inputs) -> Policy:
@@ -54,18 +54,31 @@ def _model(
         targets = (wanted, *(target for target in fallbacks if target != wanted))
         return chains.of(targets, attempts, route.load_balancing)
 
-    slices = tuple(
-        Slice(
-            start,
-            end,
-            experiment,
-            owned.variant if owned else "",
-            chain_of(owned.version if owned else route.default_version, route.fallbacks),
-        )
-        for start, end, experiment, owned in split.cover()
-    )
+    def slice_of(start: int, end: int, experiment: str, owned: Range | None) -> Slice:
+        version = owned.version if owned else route.default_version
+        lent = owned is not None and not chains.possible(ModelVersion(route.model, version))
+        chain = chain_of(route.default_version if lent else version, route.fallbacks)
+        return Slice(start, end, experiment, owned.variant if owned else "", chain, lent)
+
+    slices = tuple(slice_of(*part) for part in split.cover())
     pinned = tuple(chain_of(target.version, ()) for target in deployed)
-    return ModelPolicy(route.model, split.salt, slices, pinned, route.retries, route.timeout), split.faults
+    faults = (*split.faults, *_undeployed(route, split, chains))
+    return ModelPolicy(route.model, split.salt, slices, pinned, route.retries, route.timeout), faults
+
+
+def _undeployed(route: Route, split: Layer, chains: Chains) -> Iterator[Fault]:
+    """What the route and its experiments name and no server has ready."""
+    model = route.model
+    if not chains.possible(ModelVersion(model, route.default_version)):
+        others = any(chains.possible(target) for target in route.fallbacks)
+        instead = "its fallbacks answer" if others else "its calls are refused as UNAVAILABLE"
+        yield Fault(model, f"default version {route.default_version} is ready on no server: {instead}")
+    named = {(experiment, owned.variant, owned.version) for experiment, owned in split.owned}
+    for experiment, variant, version in sorted(named):
+        if not chains.possible(ModelVersion(model, version)):
+            problem = f"variant {variant} of experiment {experiment}: version {version} is ready on no server"
+            instead = f"its buckets get the default version {route.default_version} and count for no variant"
+            yield Fault(model, f"{problem}: {instead}")
 
 
 def _without(model: ModelPolicy, exhausted: Iterable[Exhausted]) -> ModelPolicy:

@@ -18,6 +18,7 @@ class Why(StrEnum):
     PINNED = "PINNED"
     RANDOM = "RANDOM"
     NO_SERVER = "NO_SERVER"
+    VARIANT_NOT_DEPLOYED = "VARIANT_NOT_DEPLOYED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Explanation:
     """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it.
 
     `endpoints` are the servers that have some version of the model, as seen by the first attempt; where chance decides,
-    as seen by whichever outcome would go there.
+    as seen by whichever outcome would go there. `experiment` and `variant` own the bucket, also where the variant's
+    version is deployed nowhere and the default answers.
     """
 
     model: str
@@ -67,6 +69,8 @@ def explain(policy: Policy, model: str, unit: str = "", pinned: str = "") -> Exp
 
 
 def _rule(owner: Slice) -> Why:
+    if owner.lent:
+        return Why.VARIANT_NOT_DEPLOYED
     return Why.EXPERIMENT if owner.experiment else Why.DEFAULT
 
 
@@ -97,8 +101,7 @@ def _explained(
 def _shares(model: ModelPolicy) -> tuple[Share, ...]:
     totals: dict[tuple[str, str, str], int] = {}
     for s in model.slices:
-        outcome = (s.experiment, s.variant, s.chain.wanted.version)
-        totals[outcome] = totals.get(outcome, 0) + s.end - s.start
+        totals[s.outcome] = totals.get(s.outcome, 0) + s.end - s.start
     return tuple(Share(*outcome, buckets) for outcome, buckets in totals.items())
 
 

@@ -31,6 +31,7 @@ REASONS = {
     Why.PINNED: explanation_pb2.REASON_PINNED,
     Why.RANDOM: explanation_pb2.REASON_RANDOM,
     Why.NO_SERVER: explanation_pb2.REASON_NO_SERVER,
+    Why.VARIANT_NOT_DEPLOYED: explanation_pb2.REASON_VARIANT_NOT_DEPLOYED,
 }
 CHANGEABLE = (
     "default_version",

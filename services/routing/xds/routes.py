@@ -118,7 +118,7 @@ def _answer(model: ModelPolicy, chain: Chain, owner: Slice | None = None) -> dic
     said = [header("x-penstock-model-version", first.version, ADD_IF_ABSENT)]
     if first != chain.wanted:
         said.append(header("x-penstock-degraded", "fallback-model", ADD_IF_ABSENT))
-    if owner is not None and owner.experiment:
+    if owner is not None and owner.experiment and not owner.lent:
         said.append(header("x-penstock-variant", owner.variant, SET))
         said.append(header("x-penstock-experiment", owner.experiment, SET))
     versions = ",".join(

@@ -26,7 +26,7 @@ from services.routing.domain.policy import (
     Server,
     Unhealthy,
 )
-from services.routing.xds.messages import Cluster
+from services.routing.xds.messages import Cluster, RouteConfiguration
 from services.routing.xds.resources import CDS, EDS, RDS, SRDS, build, compile_snapshot
 from tests.unit.routing.policies import inputs
 
@@ -86,7 +86,8 @@ def test_a_unit_gets_what_the_shared_assignment_says(given_inputs: Inputs, unit:
         assert found.bucket == assignment.bucket(unit, allocations[0].salt)
         owner = assignment.owner([assignment.Range(r.start, r.end, r.variant, r.version) for r in owned], found.bucket)
         assert found.variant == (owner.variant if owner else "")
-        assert found.chain.wanted.version == (owner.version if owner else route.default_version)
+        deployed = owner is not None and policy.ready.get(ModelVersion(route.model, owner.version))
+        assert found.chain.wanted.version == (owner.version if deployed else route.default_version)
 
 
 @given(inputs())
@@ -154,6 +155,43 @@ def test_a_variant_falls_back_as_the_route_says():
     allocation = Allocation("e", "m", "s", (Range(0, 5000, "x", "2"),))
     policy = compile_policy(replace(BOTH, allocations=(allocation,)))
     assert [versions(s.chain) for s in policy.models["m"].slices] == ["222333", "111333"]
+
+
+def test_a_variant_whose_version_is_deployed_nowhere_lends_its_buckets_to_the_default():
+    ranges = (Range(0, 2000, "x", "2"), Range(2000, 5000, "y", "9"))
+    snapshot = compile_snapshot(replace(BOTH, allocations=(Allocation("e", "m", "s", ranges),)))
+    policy = snapshot.policy
+    model = policy.models["m"]
+    assert [versions(s.chain) for s in model.slices] == ["222333", "111333", "111333"]
+    assert [s.lent for s in model.slices] == [False, True, False]
+    (fault,) = policy.faults
+    assert fault.message.startswith("variant y of experiment e: version 9 is ready on no server: ")
+    table = RouteConfiguration.FromString(snapshot.resources[RDS]["model/m"].body)
+    told = [
+        {h.header.key: h.header.value for h in cluster.response_headers_to_add}
+        for cluster in table.virtual_hosts[0].routes[0].route.weighted_clusters.clusters
+    ]
+    assert [(t["x-penstock-model-version"], t.get("x-penstock-variant")) for t in told] == [
+        ("2", "x"),
+        ("1", None),
+        ("1", None),
+    ]
+    unit = next(u for u in map(str, itertools.count()) if 2000 <= assignment.bucket(u, "s") < 5000)
+    found = explain(policy, "m", unit)
+    assert (found.why, found.experiment, found.variant) == (Why.VARIANT_NOT_DEPLOYED, "e", "y")
+    assert [(s.experiment, s.variant, s.version, s.buckets) for s in found.shares] == [
+        ("e", "x", "2", 2000),
+        ("", "", "1", 8000),
+    ]
+
+
+def test_a_default_that_is_deployed_nowhere_is_a_fault():
+    with_fallback = compile_policy(replace(BOTH, routes=(Route("m", "9", (ModelVersion("m", "3"),)),)))
+    alone = compile_policy(replace(BOTH, routes=(Route("m", "9"),)))
+    assert [f.message for f in (*with_fallback.faults, *alone.faults)] == [
+        "default version 9 is ready on no server: its fallbacks answer",
+        "default version 9 is ready on no server: its calls are refused as UNAVAILABLE",
+    ]
 
 
 def test_versions_that_nobody_serves_cost_no_attempt():

@@ -37,6 +37,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The caller has no routing key and there is more than one outcome: drawn at random by weight, see `shares`."""
     REASON_NO_SERVER: _Reason.ValueType  # 5
     """Nothing can serve: the chosen version has no server. `endpoints` says why."""
+    REASON_VARIANT_NOT_DEPLOYED: _Reason.ValueType  # 6
+    """The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
+    carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Reason names the rule that chose the version."""
@@ -53,6 +57,10 @@ REASON_RANDOM: Reason.ValueType  # 4
 """The caller has no routing key and there is more than one outcome: drawn at random by weight, see `shares`."""
 REASON_NO_SERVER: Reason.ValueType  # 5
 """Nothing can serve: the chosen version has no server. `endpoints` says why."""
+REASON_VARIANT_NOT_DEPLOYED: Reason.ValueType  # 6
+"""The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
+carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
+"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -100,7 +108,9 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
-        """Who gets what when the unit is unknown: every outcome with its share of buckets."""
+        """Who gets what when the unit is unknown: every outcome with its share of buckets. Buckets of a variant whose version
+        no server has ready count for the default.
+        """
 
     def __init__(
         self,
