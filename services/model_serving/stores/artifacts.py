@@ -3,11 +3,12 @@
 A file appears whole, by a rename, or not at all.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -31,11 +32,10 @@ class ArtifactFolder:
 
     async def write(self, chunks: AsyncIterable[bytes]) -> tuple[str, int]:
         """Digest and size of the stored file. Nothing is left of chunks that break off, or that are no ONNX file."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._partial() as partial:
+        async with self._partial() as partial:
             digest, size = await _receive(chunks, partial)
             await onnx_file.signature(Path(partial.name))
-            _keep(Path(partial.name), self._path(digest))
+            await asyncio.to_thread(_keep, Path(partial.name), self._path(digest))
         return digest, size
 
     async def signature(self, digest: str) -> Signature:
@@ -67,29 +67,52 @@ class ArtifactFolder:
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.onnx"
 
-    @contextlib.contextmanager
-    def _partial(self) -> Generator[IO[bytes]]:
-        partial = tempfile.NamedTemporaryFile(dir=self._folder, prefix=PARTIAL, delete=False)  # noqa: SIM115  closed below
+    @contextlib.asynccontextmanager
+    async def _partial(self) -> AsyncGenerator[IO[bytes]]:
+        # in this thread: an empty file is made at once, and a caller who goes meanwhile would leave it behind
+        partial = self._begin()
         try:
             yield partial
         finally:
-            partial.close()
-            Path(partial.name).unlink(missing_ok=True)
+            await asyncio.to_thread(_end, partial)
+
+    def _begin(self) -> IO[bytes]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=self._folder, prefix=PARTIAL, delete=False)
 
 
 async def _receive(chunks: AsyncIterable[bytes], partial: IO[bytes]) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
+    digest, size, held = hashlib.sha256(), 0, bytearray()
+
+    def write() -> None:
+        digest.update(held)
+        partial.write(held)
+        held.clear()
+
+    # disks may take their time, and other callers wait for this loop
     async for chunk in chunks:
         size += len(chunk)
         if len(chunk) > LARGEST_CHUNK:
             raise Invalid([Violation("chunk", f"larger than {LARGEST_CHUNK} bytes")])
         if size > LARGEST_FILE:
             raise Invalid([Violation("chunk", f"the file is larger than {LARGEST_FILE} bytes")])
-        digest.update(chunk)
-        partial.write(chunk)
+        held += chunk
+        if len(held) >= LARGEST_CHUNK:
+            await asyncio.to_thread(write)
+    await asyncio.to_thread(write)
+    await asyncio.to_thread(_sync, partial)
+    return digest.hexdigest(), size
+
+
+def _sync(partial: IO[bytes]) -> None:
     partial.flush()
     os.fsync(partial.fileno())
-    return digest.hexdigest(), size
+
+
+def _end(partial: IO[bytes]) -> None:
+    """A write that is under way, for a caller who has gone, ends first: the file has a lock of its own."""
+    partial.close()
+    Path(partial.name).unlink(missing_ok=True)
 
 
 def _keep(partial: Path, target: Path) -> None:

@@ -30,6 +30,7 @@ from penstock.model_serving.v1.model_pb2 import (
 from penstock.model_serving.v1.prediction_service_pb2 import PredictRequest
 from tests.integration.model_serving.conftest import SECONDS, register, upload
 from tests.models import shift
+from tests.polling import eventually_async
 
 INVALID, EXISTS = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS
 NOT_FOUND, ABORTED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED
@@ -88,7 +89,7 @@ async def test_nothing_is_kept_of_an_upload_that_breaks_off(replica):
     await begun.wait()
     call.cancel()
     assert await upload(replica, shift(2))
-    assert len(stored(replica)) == 1
+    await eventually_async(lambda: len(stored(replica)) == 1, message="only what is whole is kept")
 
 
 async def test_chunks_are_bounded(replica):
