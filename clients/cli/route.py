@@ -18,7 +18,7 @@ Version = Annotated[str, typer.Option(help="the version that serves whoever is i
 Fallback = Annotated[list[str], typer.Option(help="tried in this order when the chosen version fails")]
 Balance = Annotated[str, typer.Option(help="round-robin or least-request")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
-PerTry = Annotated[float, typer.Option(help="seconds one attempt may take")]
+PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
 Retries = Annotated[int, typer.Option(help="attempts after the first; -1 leaves it")]
 
 

@@ -20,8 +20,12 @@ SHORTEST_TIMEOUT = 0.001
 
 DEFAULT_LOAD_BALANCING = LoadBalancing.ROUND_ROBIN
 DEFAULT_TIMEOUT = 5.0
-DEFAULT_PER_TRY_TIMEOUT = 1.0
 DEFAULT_RETRIES = 5
+
+
+def default_per_try_timeout(timeout: float) -> float:
+    """Half of the call's: a model may take that long, and an attempt on a server that hangs is made again in time."""
+    return max(timeout / 2, min(timeout, SHORTEST_TIMEOUT))
 
 
 @dataclass(frozen=True, slots=True)

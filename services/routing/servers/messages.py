@@ -14,10 +14,10 @@ from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries,
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
     DEFAULT_LOAD_BALANCING,
-    DEFAULT_PER_TRY_TIMEOUT,
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     StoredRoute,
+    default_per_try_timeout,
 )
 
 LOAD_BALANCING = {
@@ -47,7 +47,6 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
     """With the defaults in the place of what is not set; whether it is a good route is not asked here."""
     known = faults.require(said.load_balancing in LOAD_BALANCING, "route.load_balancing", "is no known value")
     timeout = _seconds(said.timeout) if said.HasField("timeout") else DEFAULT_TIMEOUT
-    default_per_try = min(DEFAULT_PER_TRY_TIMEOUT, timeout)
     return Route(
         model=said.model,
         default_version=said.default_version,
@@ -56,7 +55,9 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
         timeout=timeout,
         retries=Retries(
             attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
-            per_try_timeout=_seconds(said.per_try_timeout) if said.HasField("per_try_timeout") else default_per_try,
+            per_try_timeout=(
+                _seconds(said.per_try_timeout) if said.HasField("per_try_timeout") else default_per_try_timeout(timeout)
+            ),
         ),
     )
 
@@ -71,6 +72,8 @@ def merge_route(current: Route, said: route_pb2.Route, mask: FieldMask, faults: 
     merged = encode_route(current)
     for field in CHANGEABLE:
         (merged if field in wanted else chosen).ClearField(field)
+    if current.retries.per_try_timeout == default_per_try_timeout(current.timeout):
+        merged.ClearField("per_try_timeout")  # it goes with the timeout, unless it is set now
     chosen.model = current.model
     merged.MergeFrom(chosen)
     return decode_route(merged, faults)

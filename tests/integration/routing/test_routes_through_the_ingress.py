@@ -35,7 +35,7 @@ async def test_a_route_lives(routing):
     assert created.etag
     assert created.create_time == created.update_time
     assert created.load_balancing == LOAD_BALANCING_ROUND_ROBIN
-    assert (created.timeout, created.per_try_timeout) == (Duration(seconds=5), Duration(seconds=1))
+    assert (created.timeout, created.per_try_timeout) == (Duration(seconds=5), Duration(seconds=2, nanos=500_000_000))
     assert (await routing.GetRoute(pb.GetRouteRequest(model="lives"))).route == created
 
     change = Route(model="lives", load_balancing=LOAD_BALANCING_LEAST_REQUEST, etag=created.etag)

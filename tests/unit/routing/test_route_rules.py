@@ -14,7 +14,7 @@ from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries,
 from services.routing.domain.routes import check_route
 from services.routing.servers.messages import decode_route, encode_route, merge_route
 
-PLAIN = Route("m", "1", load_balancing=LoadBalancing.ROUND_ROBIN, timeout=5.0, retries=Retries(5, 1.0))
+PLAIN = Route("m", "1", load_balancing=LoadBalancing.ROUND_ROBIN, timeout=5.0, retries=Retries(5, 2.5))
 milliseconds = st.integers(1, 3_600_000)
 versions = st.integers(1, 10**18 - 1).map(str)
 
@@ -57,7 +57,9 @@ def test_what_is_not_set_has_the_promised_defaults():
 
 def test_the_default_limit_of_an_attempt_fits_a_short_timeout():
     said = route_pb2.Route(model="m", default_version="1", timeout=Duration(nanos=250_000_000))
-    assert checked(said).retries.per_try_timeout == 0.25
+    assert checked(said).retries.per_try_timeout == 0.125
+    said = route_pb2.Route(model="m", default_version="1", timeout=Duration(nanos=1_000_000))
+    assert checked(said).retries.per_try_timeout == 0.001
 
 
 def test_an_explicit_zero_means_one_attempt():
@@ -110,8 +112,18 @@ def test_only_masked_fields_change():
 
 def test_an_empty_mask_changes_everything_that_can_be_changed():
     assert merged([], default_version="2", timeout=Duration(seconds=9)) == replace(
-        PLAIN, default_version="2", timeout=9.0
+        PLAIN, default_version="2", timeout=9.0, retries=replace(PLAIN.retries, per_try_timeout=4.5)
     )
+
+
+def test_the_limit_of_an_attempt_goes_with_the_timeout_unless_it_is_another_than_the_default():
+    assert merged(["timeout"], timeout=Duration(seconds=2)).retries.per_try_timeout == 1
+    both = merged(["timeout", "per_try_timeout"], timeout=Duration(seconds=2), per_try_timeout=Duration(seconds=2))
+    assert both.retries.per_try_timeout == 2
+    chosen = replace(PLAIN, retries=replace(PLAIN.retries, per_try_timeout=0.5))
+    with collecting() as faults:
+        said = route_pb2.Route(model="m", timeout=Duration(seconds=2))
+        assert merge_route(chosen, said, FieldMask(paths=["timeout"]), faults).retries == chosen.retries
 
 
 def test_a_masked_field_that_is_not_set_gets_its_default():

@@ -87,7 +87,10 @@ class Route(_message.Message):
 
     @_builtins.property
     def per_try_timeout(self) -> _duration_pb2.Duration:
-        """Limit of one attempt. Default 1 s, or `timeout` where that is less; at least 1 ms, must not exceed `timeout`."""
+        """Limit of one attempt; must be more than what the slowest call may need, or every attempt fails. Default: half of
+        `timeout`, so that an attempt on a server that hangs is made again elsewhere in time. At least 1 ms, must not exceed
+        `timeout`. Where it is half of `timeout`, a change of `timeout` alone changes it too.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
