@@ -27,8 +27,8 @@ REFUSED = Counter("penstock_ads_rejections", "Responses that an Envoy refused; i
 LINGER_SECONDS = 10.0
 """A cluster that no route names any more is kept so long: calls in flight may still be retried on it."""
 
-_InForce = list[tuple[Snapshot, frozenset[str]]]
-"""Snapshots that an Envoy runs, newest first, each with the tables that it has not reached."""
+_InForce = list[tuple[Snapshot, bool, frozenset[str]]]
+"""Snapshots that an Envoy runs, newest first; whether the whole of it, and which tables have not reached it."""
 
 
 class Ads:
@@ -58,8 +58,8 @@ class Ads:
     def acknowledged(self, proxy: str, model: str = "") -> tuple[str, Snapshot] | None:
         names = [proxy] if proxy else sorted(self._acknowledged, key=lambda n: (not self._proxies[n].connected, n))
         for name in names:
-            for snapshot, held in self._acknowledged.get(name, ()):
-                if not held or (model and table_name(model) not in held):
+            for snapshot, whole, held in self._acknowledged.get(name, ()):
+                if whole or (model and table_name(model) not in held):
                     return name, snapshot
         return None
 
@@ -119,7 +119,7 @@ class Ads:
             proxy = replace(proxy, acknowledged_revision=snapshot.revision, acknowledge_time=self._clock.now())
             log.info("%s runs policy %s", name, snapshot.revision)
         if stream.at_rest:
-            self._acknowledged[name] = _renewed(self._acknowledged.get(name, []), snapshot, stream.held)
+            self._acknowledged[name] = _renewed(self._acknowledged.get(name, []), snapshot, stream)
         if stream.settled:
             proxy = replace(proxy, rejections=())  # nothing of what it refused is wanted any more
         self._proxies[name] = proxy
@@ -202,14 +202,16 @@ class _Servicer(AdsServicer):
             yield response
 
 
-def _renewed(before: "_InForce", newest: Snapshot, held: frozenset[str]) -> "_InForce":
-    """With older snapshots as long as they hold for a table that the newer ones have not reached."""
-    kept: _InForce = [(newest, held)]
-    unreached = held
-    for snapshot, had_held in before:
-        if snapshot is not newest and unreached - had_held:
-            kept.append((snapshot, had_held))
-            unreached &= had_held
+def _renewed(before: _InForce, newest: Snapshot, stream: _Stream) -> _InForce:
+    """With older snapshots as long as they tell of a table that newer ones have not reached, back to a whole one."""
+    kept: _InForce = [(newest, stream.settled, stream.held)]
+    unreached = stream.held
+    for snapshot, whole, held in before:
+        if kept[-1][1]:
+            break
+        if snapshot is not newest and (whole or unreached - held):
+            kept.append((snapshot, whole, held))
+            unreached &= held
     return kept
 
 

@@ -132,7 +132,7 @@ class Conversation:
     @property
     def held(self) -> frozenset[str]:
         """The route tables that are kept from Envoy, or by it, because of what it refuses."""
-        return self._stuck & self._target.get(RDS, {}).keys()
+        return (self._stuck | self._refused.get(SRDS, set())) & self._target.get(RDS, {}).keys()
 
     @property
     def settled(self) -> bool:
