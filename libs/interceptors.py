@@ -16,6 +16,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters  
 from prometheus_client import Histogram
 
 from libs import identity
+from libs.contexts import BoundedContext
 from libs.errors import PenstockError
 from libs.statuses import DOMAIN, status_of
 
@@ -67,6 +68,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
 def _unary(inner: Callable[[Any, Context], Awaitable[Any]], method: str, metadata: dict[str, str]) -> Any:
     async def call(request: Any, context: Context) -> Any:
+        context = cast("Context", BoundedContext(context))
         _enter(metadata)
         started = time.perf_counter()
         try:
@@ -84,6 +86,7 @@ def _unary(inner: Callable[[Any, Context], Awaitable[Any]], method: str, metadat
 
 def _streaming(inner: Callable[[Any, Context], AsyncIterator[Any]], method: str, metadata: dict[str, str]) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        context = cast("Context", BoundedContext(context))
         _enter(metadata)
         started = time.perf_counter()
         try:

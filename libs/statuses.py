@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from libs import errors
+from libs.bounds import MESSAGE_BYTES, bounded, cut, info, packed, violation
 
 DOMAIN = "penstock"
 
@@ -31,31 +32,26 @@ def code_of(error: errors.PenstockError) -> grpc.StatusCode:
 
 
 def status_of(error: errors.PenstockError) -> Status:
-    """The status with ErrorInfo, BadRequest for Invalid, RetryInfo where waiting helps."""
-    details = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
-    status = Status(code=code_of(error).value[0], message=error.message, details=[_packed(d) for d in details])
+    """The status with ErrorInfo, BadRequest for Invalid, RetryInfo where waiting helps; bounded, whatever was asked."""
+    message = cut(error.message, MESSAGE_BYTES)
+    details = [packed(info(error.reason, DOMAIN, error.metadata))]
+    status = Status(code=code_of(error).value[0], message=message, details=details)
     if isinstance(error, errors.Invalid):
-        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
-        status.details.append(_packed(BadRequest(field_violations=violations)))
+        violations = [violation(v.field, v.description) for v in error.violations]
+        status.details.append(packed(BadRequest(field_violations=violations)))
     if error.retry_after_seconds is not None:
         delay = Duration()
         delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
-        status.details.append(_packed(RetryInfo(retry_delay=delay)))
-    return status
-
-
-def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> Any:
-    packed = Any()
-    packed.Pack(message)
-    return packed
+        status.details.append(packed(RetryInfo(retry_delay=delay)))
+    return bounded(status)
 
 
 def reason_of(error: grpc.RpcError) -> str:
     """The ErrorInfo's reason of a failed call; empty when the status did not come from a Penstock service."""
     for detail in _details(error):
-        info = ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return info.reason
+        said = ErrorInfo()
+        if detail.Unpack(said) and said.domain == DOMAIN:
+            return said.reason
     return ""
 
 

@@ -15,9 +15,11 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.exporter.zipkin.json import ZipkinExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import start_http_server
+
+ATTRIBUTE_CHARACTERS = 1024
 
 
 class JsonLines(logging.Formatter):
@@ -46,7 +48,9 @@ def set_up(service: str, metrics_port: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=os.environ.get("PENSTOCK_LOG_LEVEL", "INFO"), handlers=[handler], force=True)
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    # a caller's text, such as a request id or what an exception quotes, must not make spans that collectors refuse
+    limits = SpanLimits(max_attribute_length=ATTRIBUTE_CHARACTERS)
+    provider = TracerProvider(resource=Resource.create({"service.name": service}), span_limits=limits)
     if os.environ.get("OTEL_EXPORTER_ZIPKIN_ENDPOINT"):
         provider.add_span_processor(BatchSpanProcessor(ZipkinExporter()))
     trace.set_tracer_provider(provider)

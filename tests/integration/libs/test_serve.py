@@ -5,6 +5,7 @@ import asyncio
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
@@ -13,6 +14,7 @@ from libs.channels import open_channel
 from libs.errors import NotFound
 from libs.health import HealthServicer
 from libs.interceptors import ServiceInterceptor
+from libs.serve import stopped
 from libs.statuses import from_sibling, reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1 import routing_service_pb2_grpc as rpc
@@ -27,6 +29,12 @@ class Servicer(rpc.RoutingServiceServicer):
             raise RuntimeError("SELECT secret FROM table")
         if request.model == "abort":
             await context.abort(grpc.StatusCode.DATA_LOSS, "on purpose")
+        if request.model.startswith("abort é"):
+            await context.abort(grpc.StatusCode.DATA_LOSS, request.model)
+        if request.model.startswith("abort with é"):
+            await context.abort_with_status(rpc_status.to_status(Status(code=15, message=request.model)))
+        if request.model.startswith("long é"):
+            raise NotFound("ROUTE_NOT_FOUND", f"no route for {request.model!r}", model=request.model)
         return pb.GetRouteResponse(route=Route(model=identity.caller().tenant))
 
 
@@ -41,7 +49,7 @@ async def server():
     channel = open_channel(f"127.0.0.1:{port}")
     yield health, channel
     await channel.close()
-    await server.stop(0)
+    await stopped(server, 0)
 
 
 async def failure(channel, model):
@@ -74,6 +82,18 @@ async def test_an_abort_passes(server):
     assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "on purpose")
 
 
+@pytest.mark.parametrize("start", ["long ", "abort ", "abort with "])
+async def test_a_long_text_of_a_request_comes_back_cut_and_spares_the_connection(server, start):
+    other = health_pb2_grpc.HealthStub(server[1]).Watch(health_pb2.HealthCheckRequest())
+    await other.read()
+    error = await failure(server[1], start + "é" * 70_000)
+    assert error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS)
+    assert len(error.details().encode()) <= 1024
+    assert error.details().endswith("…")
+    assert not other.done()
+    other.cancel()
+
+
 async def test_a_method_that_is_not_served_is_unimplemented(server):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await rpc.RoutingServiceStub(server[1]).ListRoutes(pb.ListRoutesRequest())
@@ -103,5 +123,6 @@ async def test_a_watcher_that_never_reads_stalls_nobody(server):
 
 async def test_the_health_of_a_service_that_is_not_here_is_not_found(server):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await health_pb2_grpc.HealthStub(server[1]).Check(health_pb2.HealthCheckRequest(service="nobody"))
+        await health_pb2_grpc.HealthStub(server[1]).Check(health_pb2.HealthCheckRequest(service="n" * 70_000))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert len(raised.value.details()) < 100
