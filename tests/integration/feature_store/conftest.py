@@ -11,7 +11,7 @@ import pytest
 
 from libs.channels import open_channel
 from libs.interceptors import ServiceInterceptor
-from libs.serve import Address
+from libs.serve import Address, stopped
 from penstock.feature_store.v1 import feature_registry_service_pb2_grpc, feature_serving_service_pb2_grpc
 from services.feature_store.__main__ import build
 from services.feature_store.config import Config
@@ -41,7 +41,7 @@ async def serving(dsn, redis_url, history):
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        await server.stop(0)
+        await stopped(server, 0)
         for close in app.close:
             await close()
 

@@ -38,12 +38,33 @@ class Servicer(rpc.RoutingServiceServicer):
         return pb.GetRouteResponse(route=Route(model=identity.caller().tenant))
 
 
+async def take(requests, context):
+    """Counts: a stream of requests with one answer."""
+    return pb.GetRouteResponse(route=Route(max_retries=len([request async for request in requests])))
+
+
+async def both(requests, context):
+    async for request in requests:
+        yield pb.GetRouteResponse(route=Route(model=request.model))
+
+
+def shapes():
+    """The two shapes that RoutingService has not."""
+    ends = (pb.GetRouteRequest.FromString, pb.GetRouteResponse.SerializeToString)
+    handlers = {
+        "Take": grpc.stream_unary_rpc_method_handler(take, *ends),
+        "Both": grpc.stream_stream_rpc_method_handler(both, *ends),
+    }
+    return grpc.method_handlers_generic_handler("shapes", handlers)
+
+
 @pytest.fixture
 async def server():
     health = HealthServicer(["penstock.routing.v1.RoutingService"])
     server = grpc.aio.server(interceptors=[ServiceInterceptor()])
     rpc.add_RoutingServiceServicer_to_server(Servicer(), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers((shapes(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = open_channel(f"127.0.0.1:{port}")
@@ -126,3 +147,31 @@ async def test_the_health_of_a_service_that_is_not_here_is_not_found(server):
         await health_pb2_grpc.HealthStub(server[1]).Check(health_pb2.HealthCheckRequest(service="n" * 70_000))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     assert len(raised.value.details()) < 100
+
+
+MALFORMED = b"\xff\xff"
+
+
+def raw_calls(channel):
+    """Each method of each shape, given bytes as they are."""
+    routing, shapes = "/penstock.routing.v1.RoutingService/", "/shapes/"
+    return {
+        "unary": channel.unary_unary(routing + "GetRoute")(MALFORMED),
+        "its answers stream": channel.unary_stream("/grpc.health.v1.Health/Watch")(MALFORMED),
+        "its requests stream": channel.stream_unary(shapes + "Take")(iter([b"", MALFORMED])),
+        "both stream": channel.stream_stream(shapes + "Both")(iter([b"", MALFORMED])),
+    }
+
+
+@pytest.mark.parametrize("shape", ["unary", "its answers stream", "its requests stream", "both stream"])
+async def test_bytes_that_are_no_message_are_the_callers_fault(server, shape):
+    call = raw_calls(server[1])[shape]
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        if hasattr(call, "read"):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        else:
+            await call
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "not a message of the type that this method takes"
+    assert reason_of(raised.value) == "INVALID_REQUEST"

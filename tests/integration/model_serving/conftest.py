@@ -9,6 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2_grpc
 
 from libs.interceptors import ServiceInterceptor
+from libs.serve import stopped
 from penstock.model_serving.v1 import deployment_service_pb2 as dep
 from penstock.model_serving.v1 import model_registry_service_pb2 as reg
 from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement
@@ -55,7 +56,7 @@ async def serving(dsn, folder, *, mesh="127.0.0.1:1", **variables):
         )
     finally:
         await channel.close()
-        await server.stop(None)
+        await stopped(server, 0)
         for task in work:
             task.cancel()
         await asyncio.wait(work)

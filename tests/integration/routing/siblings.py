@@ -2,6 +2,7 @@
 
 import grpc
 
+from libs.serve import stopped
 from libs.watch import Publisher
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
 from penstock.experimentation.v1.experiment_pb2 import Allocation, BucketRange
@@ -47,7 +48,7 @@ class Siblings(DeploymentServiceServicer, ExperimentationServiceServicer, Health
 
     async def stop(self):
         for server in self._servers:
-            await server.stop(0)
+            await stopped(server, 0)
         self._servers.clear()
 
     def say_all_is_well(self):
