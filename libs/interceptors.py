@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 
 from libs import identity
 from libs.contexts import BoundedContext
+from libs.decoding import decoded, each_decoded, tolerant
 from libs.errors import PenstockError
 from libs.statuses import DOMAIN, status_of
 
@@ -53,26 +54,29 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         metadata = {key: str(value) for key, value in handler_call_details.invocation_metadata or ()}
+        read = each_decoded if handler.request_streaming else decoded
         if handler.response_streaming:
-            behavior: Any = _streaming(cast(Any, inner), method, metadata)
+            behavior: Any = _streaming(cast(Any, inner), read, method, metadata)
         else:
-            behavior = _unary(cast(Any, inner), method, metadata)
+            behavior = _unary(cast(Any, inner), read, method, metadata)
         make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return make(behavior, handler.request_deserializer, handler.response_serializer)
+        return make(behavior, tolerant(handler.request_deserializer), handler.response_serializer)
 
 
-def _unary(inner: Callable[[Any, Context], Awaitable[Any]], method: str, metadata: dict[str, str]) -> Any:
+def _unary(
+    inner: Callable[[Any, Context], Awaitable[Any]], read: Callable[[Any], Any], method: str, metadata: dict[str, str]
+) -> Any:
     async def call(request: Any, context: Context) -> Any:
         context = cast("Context", BoundedContext(context))
         _enter(metadata)
         started = time.perf_counter()
         try:
-            return await inner(request, context)
+            return await inner(read(request), context)
         except asyncio.CancelledError:
             context.set_code(grpc.StatusCode.CANCELLED)
             raise
@@ -84,13 +88,18 @@ def _unary(inner: Callable[[Any, Context], Awaitable[Any]], method: str, metadat
     return call
 
 
-def _streaming(inner: Callable[[Any, Context], AsyncIterator[Any]], method: str, metadata: dict[str, str]) -> Any:
+def _streaming(
+    inner: Callable[[Any, Context], AsyncIterator[Any]],
+    read: Callable[[Any], Any],
+    method: str,
+    metadata: dict[str, str],
+) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         context = cast("Context", BoundedContext(context))
         _enter(metadata)
         started = time.perf_counter()
         try:
-            async for answer in inner(request, context):
+            async for answer in inner(read(request), context):
                 yield answer
         except (asyncio.CancelledError, GeneratorExit):
             context.set_code(grpc.StatusCode.CANCELLED)
