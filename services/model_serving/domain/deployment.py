@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from libs.errors import Faults
+from services.model_serving.domain.address import RULE, is_address
 from services.model_serving.domain.model import ModelVersion
 
 SERVER_NAME = re.compile(r"[a-z0-9-]{1,63}")
-ADDRESS = re.compile(r"\S{1,253}:[0-9]{1,5}")
+MOST_SERVERS = 1000
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_MESSAGE = 4096
@@ -132,17 +133,18 @@ class Wanted:
 
 def check_server(server: Server, faults: Faults) -> None:
     faults.require(SERVER_NAME.fullmatch(server.name), "server.name", "1 to 63 characters of a-z 0-9 -")
-    faults.require(_is_address(server.address), "server.address", "host:port")
-    metrics = not server.metrics_address or _is_address(server.metrics_address)
-    faults.require(metrics, "server.metrics_address", "host:port, or empty")
+    faults.require(is_address(server.address), "server.address", RULE)
+    metrics = not server.metrics_address or is_address(server.metrics_address)
+    faults.require(metrics, "server.metrics_address", f"{RULE}; or empty")
     absolute = not server.repository_path or server.repository_path.startswith("/")
     faults.require(absolute, "server.repository_path", "an absolute path, or empty")
 
 
 def check_servers(names: Sequence[str], faults: Faults) -> None:
+    if len(names) > MOST_SERVERS:
+        faults.add("deployment.servers", f"more than {MOST_SERVERS}")
+        return
+    before: set[str] = set()
     for index, name in enumerate(names):
-        faults.require(name not in names[:index], f"deployment.servers[{index}]", f"{name!r} stands twice")
-
-
-def _is_address(text: str) -> bool:
-    return ADDRESS.fullmatch(text) is not None and int(text.rpartition(":")[2]) < 65_536
+        faults.require(name not in before, f"deployment.servers[{index}]", f"{name!r} stands twice")
+        before.add(name)

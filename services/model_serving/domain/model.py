@@ -90,7 +90,7 @@ def check_version(version: ModelVersion, faults: Faults, *, external: bool) -> N
     labels = version.class_labels
     faults.require(len(labels) <= MOST_CLASSES, "model_version.class_labels", f"more than {MOST_CLASSES}")
     faults.require(len(set(labels)) == len(labels), "model_version.class_labels", "a label stands twice")
-    for index, label in enumerate(labels):
+    for index, label in enumerate(labels[:MOST_CLASSES]):
         fits = 0 < len(label.encode()) <= LONGEST_LABEL
         faults.require(fits, f"model_version.class_labels[{index}]", f"1 to {LONGEST_LABEL} bytes")
     size = version.max_batch_size or 0

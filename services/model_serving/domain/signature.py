@@ -10,6 +10,9 @@ DATATYPES = (
     "BYTES",
 )  # fmt: skip
 DEFAULT_BATCH_SIZE = 64
+MOST_TENSORS = 64
+MOST_DIMENSIONS = 16
+LONGEST_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,28 @@ def _fits(said: TensorSpec, has: TensorSpec) -> bool:
 
 def check(signature: Signature, faults: Faults) -> None:
     """Faults of a declared signature in itself."""
+    check_size(signature, faults)
     for kind, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
         faults.require(specs or not signature, f"model_version.signature.{kind}", "required when a signature is given")
-        for field, spec in _fields(kind, specs):
+        for field, spec in _fields(kind, specs[:MOST_TENSORS]):
             faults.require(spec.name, f"{field}.name", "required")
             faults.require(spec.datatype in DATATYPES, f"{field}.datatype", f"not one of {', '.join(DATATYPES)}")
             faults.require(all(d == -1 or d > 0 for d in spec.shape), f"{field}.shape", "lengths are positive, or -1")
         names = [spec.name for spec in specs]
         faults.require(len(set(names)) == len(names), f"model_version.signature.{kind}", "a name stands twice")
+
+
+def check_size(signature: Signature, faults: Faults) -> None:
+    """Faults of a signature, declared or read from a file, that is larger than what is kept."""
+    for kind, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+        if len(specs) > MOST_TENSORS:
+            faults.add(f"model_version.signature.{kind}", f"more than {MOST_TENSORS} tensors")
+            continue
+        for field, spec in _fields(kind, specs):
+            short = len(spec.name.encode()) <= LONGEST_NAME
+            faults.require(short, f"{field}.name", f"longer than {LONGEST_NAME} bytes")
+            few = len(spec.shape) <= MOST_DIMENSIONS
+            faults.require(few, f"{field}.shape", f"more than {MOST_DIMENSIONS} dimensions")
 
 
 def _fields(kind: str, specs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, TensorSpec]]:

@@ -112,6 +112,7 @@ class ModelRegistry(ModelRegistryServiceServicer):
         """With the signature and batch size that its file has, checked against what was said of them."""
         whole = await self._artifacts.signature(version.digest)
         with collecting() as faults:
+            signatures.check_size(whole, faults)
             found, size = signatures.of_file(whole, version.max_batch_size, faults)
             if version.signature and not faults:
                 signatures.compare(version.signature, found, faults)

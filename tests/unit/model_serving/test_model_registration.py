@@ -67,6 +67,24 @@ def test_every_fault_is_said_at_once():
     }
 
 
+def test_what_is_kept_of_a_version_is_bounded():
+    spec = FOUR.inputs[0]
+    large = Signature(
+        tuple(replace(spec, name=f"X{index}") for index in range(65)),
+        (replace(spec, name="é" * 129), replace(spec, name="Z", shape=(1,) * 17)),
+    )
+    assert faults_of(model_version(signature=large, class_labels=tuple(map(str, range(10_001))))) == {
+        "model_version.signature.inputs",
+        "model_version.signature.outputs[0].name",
+        "model_version.signature.outputs[1].shape",
+        "model_version.class_labels",
+    }
+    most = Signature(
+        tuple(replace(spec, name=f"{index:0256}") for index in range(64)), (replace(spec, shape=(1,) * 16),)
+    )
+    assert not faults_of(model_version(signature=most, class_labels=tuple(map(str, range(10_000)))))
+
+
 def test_an_external_version_needs_neither_file_nor_signature():
     assert not faults_of(model_version(digest="", signature=Signature(), max_batch_size=None), external=True)
 
