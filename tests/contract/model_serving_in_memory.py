@@ -97,9 +97,9 @@ class ModelServingInMemory:
         return page.split(rows[: page.lookahead], lambda server: (server.name,))
 
     async def delete_server(self, name):
-        _found(self._servers, name, "SERVER_NOT_FOUND")
+        server = _found(self._servers, name, "SERVER_NOT_FOUND")
         its = {key: p for key, p in self._placements.items() if p.server == name}
-        if any(p.state is not PlacementState.UNLOADING for p in its.values()):
+        if server.reachable and any(p.state is not PlacementState.UNLOADING for p in its.values()):
             raise Precondition("SERVER_IN_USE", name)
         for key in its:
             del self._placements[key]
@@ -188,8 +188,8 @@ class ModelServingInMemory:
 
     def _drop_empty(self):
         used = {key[:2] for key in self._placements}
-        for key, (deleting, _) in list(self._deployments.items()):
-            if deleting and key not in used:
+        for key in list(self._deployments):
+            if key not in used:
                 del self._deployments[key]
 
 

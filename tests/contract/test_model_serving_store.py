@@ -175,6 +175,7 @@ class TestServers:
 
     async def test_a_server_in_use_stays(self, filled):
         deployment = await filled.create_deployment("shift", "1", ["a"], NOON)
+        await filled.observe_server("a", reachable=True, version="")
         await refused("SERVER_IN_USE", filled.delete_server("a"), Precondition)
         await refused("SERVER_NOT_FOUND", filled.delete_server("c"), NotFound)
         await filled.delete_server("b")
@@ -183,6 +184,21 @@ class TestServers:
         assert await filled.servers() == []
         gone = filled.get_deployment(deployment.model, deployment.version)
         await refused("DEPLOYMENT_NOT_FOUND", gone, NotFound)
+
+    async def test_an_unreachable_server_is_taken_off_its_deployments(self, filled):
+        both = await filled.create_deployment("shift", "1", [], NOON)
+        await filled.create_deployment("shift", "2", ["a"], NOON)
+        await filled.move([moved(both, "a", READY), moved(both, "b", READY)])
+        await filled.observe_server("a", reachable=True, version="")
+        await filled.observe_server("a", reachable=False, version="")
+        await filled.delete_server("a")
+        assert await filled.servers() == [B]
+        left = await filled.get_deployment("shift", "1")
+        assert [(p.server, p.state) for p in left.placements] == [("b", READY)]
+        await refused("DEPLOYMENT_NOT_FOUND", filled.get_deployment("shift", "2"), NotFound)
+        assert (await filled.deployed()).deployments == (left,)
+        again = await filled.create_deployment("shift", "2", ["b"], NOON)
+        assert [p.server for p in again.placements] == ["b"]
 
     async def test_one_leads(self, store):
         begun, end = asyncio.Event(), asyncio.Event()

@@ -103,6 +103,9 @@ def reconcile(
 def _suspend(plan: Plan, w: Wanted, why: Unseen, now: datetime) -> None:
     """What was ready on a server that is gone must be seen there again first; silence is no evidence of anything."""
     state = w.placement.state
+    if state is PlacementState.UNLOADING and why is Unseen.GONE:
+        plan.changes.append(Change(w.key, w.placement, None))
+        return
     affected = [PlacementState.PENDING, PlacementState.LOADING]
     if why is Unseen.GONE:
         affected += [PlacementState.READY, PlacementState.FAILED]

@@ -64,14 +64,16 @@ class ServerStore:
         return page.split([rows.server(row) for row in found], lambda server: (server.name,))
 
     async def delete_server(self, name: str) -> None:
-        """What is only waiting to be unloaded from it is forgotten with it."""
+        """What is only waiting to be unloaded from it is forgotten with it; from one that is not reachable, everything."""
         async with self._database.transaction() as connection:
-            if not await connection.fetchval("SELECT true FROM server WHERE name = $1 FOR UPDATE", name):
+            reachable = await connection.fetchval("SELECT reachable FROM server WHERE name = $1 FOR UPDATE", name)
+            if reachable is None:
                 raise NotFound("SERVER_NOT_FOUND", f"no server is named {name!r}", server=name)
             used = await connection.fetch(
-                "SELECT model, version FROM placement WHERE server = $1 AND state <> 'unloading'"
+                "SELECT model, version FROM placement WHERE server = $1 AND state <> 'unloading' AND $2"
                 " ORDER BY model, version LIMIT 10",
                 name,
+                reachable,
             )
             if used:
                 those = ", ".join(f"{row['model']} {row['version']}" for row in used)
@@ -119,9 +121,9 @@ class ServerStore:
 
 
 async def drop_empty(connection: Connection) -> None:
-    """A deployment that is being deleted is gone with its last placement."""
+    """A deployment is gone with its last placement."""
     await connection.execute(
-        "DELETE FROM deployment d WHERE deleting AND NOT EXISTS"
+        "DELETE FROM deployment d WHERE NOT EXISTS"
         " (SELECT FROM placement p WHERE p.model = d.model AND p.version = d.version)"
     )
 

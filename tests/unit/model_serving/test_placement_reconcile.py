@@ -68,8 +68,8 @@ IN_EVERY_STATE = [wanted("1", READY), wanted("2", LOADING), wanted("3", FAILED),
 
 def test_a_server_that_is_gone_has_nothing_ready():
     plan = decide(IN_EVERY_STATE, Unseen.GONE)
-    assert states(plan) == {"1": PENDING, "2": PENDING, "3": PENDING, "5": PENDING}
-    assert {change.after.message for change in plan.changes} == {Unseen.GONE.value}
+    assert states(plan) == {"1": PENDING, "2": PENDING, "3": PENDING, "4": None, "5": PENDING}
+    assert {change.after.message for change in plan.changes if change.after} == {Unseen.GONE.value}
     assert not decide([wanted("1", PENDING, message=Unseen.GONE.value)], Unseen.GONE).changes
 
 

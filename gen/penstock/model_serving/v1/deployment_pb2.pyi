@@ -35,7 +35,9 @@ class Server(_message.Message):
     name: _builtins.str
     """1 to 63 bytes of [a-z0-9-]. The server's identity."""
     address: _builtins.str
-    """host:port of its gRPC endpoint, as Envoy and the services reach it."""
+    """host:port of its gRPC endpoint, as Envoy and the services reach it: a hostname, an IPv4 address or an
+    [IPv6 address], and a port of 1 to 65535, without a scheme.
+    """
     repository_path: _builtins.str
     """The folder that the server reads as its model repository, as this service sees it.
     Empty: files travel as bytes in the repository API's load call.
@@ -119,7 +121,7 @@ class Deployment(_message.Message):
     """Derived from the placements. Output only."""
     @_builtins.property
     def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Servers that should have it; empty in a request means every registered server."""
+        """Servers that should have it; at most 1000; empty in a request means every registered server."""
 
     @_builtins.property
     def placements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]:

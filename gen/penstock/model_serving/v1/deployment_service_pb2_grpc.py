@@ -86,7 +86,9 @@ class DeploymentServiceServicer:
     """
 
     def CreateServer(self, request, context):
-        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address.
+        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address. INVALID_REQUEST for the
+        address of Penstock itself: inference that went there would come back, and be counted twice. Where that is found out
+        only later, nothing is ever ready there, and the placements say why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,8 +102,10 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteServer(self, request, context):
-        """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
-        (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+        """Forgets a server, and with it what only waits to be unloaded from it. One that is not reachable is taken off every
+        deployment too, and a deployment that is left with no server is gone: nothing could ever become of it, and it can be
+        created anew elsewhere. SERVER_IN_USE: the server is reachable and has deployments. A server that the configuration
+        names (PENSTOCK_TRITON_SERVERS) is back with the next start, without deployments. SERVER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +135,8 @@ class DeploymentServiceServicer:
 
     def DeleteDeployment(self, request, context):
         """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
-        The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+        What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
+        DEPLOYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,12 +37,17 @@ class DeploymentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeploymentServiceAsyncStub: ...
     CreateServer: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateServerRequest, _deployment_service_pb2.CreateServerResponse]
-    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
+    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address. INVALID_REQUEST for the
+    address of Penstock itself: inference that went there would come back, and be counted twice. Where that is found out
+    only later, nothing is ever ready there, and the placements say why.
+    """
     ListServers: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.ListServersRequest, _deployment_service_pb2.ListServersResponse]
     """Lists servers by name."""
     DeleteServer: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteServerRequest, _deployment_service_pb2.DeleteServerResponse]
-    """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
-    (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+    """Forgets a server, and with it what only waits to be unloaded from it. One that is not reachable is taken off every
+    deployment too, and a deployment that is left with no server is gone: nothing could ever become of it, and it can be
+    created anew elsewhere. SERVER_IN_USE: the server is reachable and has deployments. A server that the configuration
+    names (PENSTOCK_TRITON_SERVERS) is back with the next start, without deployments. SERVER_NOT_FOUND.
     """
     CreateDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]
     """Wants a version on servers. Returns at once; the state tells the progress.
@@ -54,7 +59,8 @@ class DeploymentServiceStub:
     """Lists deployments by model, then version number."""
     DeleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
     """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
-    The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+    What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
+    DEPLOYMENT_NOT_FOUND.
     """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
@@ -71,12 +77,17 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateServer: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateServerRequest, _deployment_service_pb2.CreateServerResponse]  # type: ignore[assignment]
-    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
+    """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address. INVALID_REQUEST for the
+    address of Penstock itself: inference that went there would come back, and be counted twice. Where that is found out
+    only later, nothing is ever ready there, and the placements say why.
+    """
     ListServers: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListServersRequest, _deployment_service_pb2.ListServersResponse]  # type: ignore[assignment]
     """Lists servers by name."""
     DeleteServer: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteServerRequest, _deployment_service_pb2.DeleteServerResponse]  # type: ignore[assignment]
-    """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
-    (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+    """Forgets a server, and with it what only waits to be unloaded from it. One that is not reachable is taken off every
+    deployment too, and a deployment that is left with no server is gone: nothing could ever become of it, and it can be
+    created anew elsewhere. SERVER_IN_USE: the server is reachable and has deployments. A server that the configuration
+    names (PENSTOCK_TRITON_SERVERS) is back with the next start, without deployments. SERVER_NOT_FOUND.
     """
     CreateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]  # type: ignore[assignment]
     """Wants a version on servers. Returns at once; the state tells the progress.
@@ -88,7 +99,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """Lists deployments by model, then version number."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]  # type: ignore[assignment]
     """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
-    The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+    What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
+    DEPLOYMENT_NOT_FOUND.
     """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
     """Sends every deployment, then every deployment again at each change. Changes are coalesced: a slow
@@ -108,7 +120,10 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.CreateServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.CreateServerResponse, _abc.Awaitable[_deployment_service_pb2.CreateServerResponse]]:
-        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address."""
+        """Adds a Triton that is already running, or will be. SERVER_EXISTS, for the name or the address. INVALID_REQUEST for the
+        address of Penstock itself: inference that went there would come back, and be counted twice. Where that is found out
+        only later, nothing is ever ready there, and the placements say why.
+        """
 
     @_abc_1.abstractmethod
     def ListServers(
@@ -124,8 +139,10 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.DeleteServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.DeleteServerResponse, _abc.Awaitable[_deployment_service_pb2.DeleteServerResponse]]:
-        """Forgets a server, and with it what only waits to be unloaded from it. A server that the configuration names
-        (PENSTOCK_TRITON_SERVERS) is back with the next start. SERVER_NOT_FOUND, SERVER_IN_USE.
+        """Forgets a server, and with it what only waits to be unloaded from it. One that is not reachable is taken off every
+        deployment too, and a deployment that is left with no server is gone: nothing could ever become of it, and it can be
+        created anew elsewhere. SERVER_IN_USE: the server is reachable and has deployments. A server that the configuration
+        names (PENSTOCK_TRITON_SERVERS) is back with the next start, without deployments. SERVER_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -161,7 +178,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.DeleteDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.DeleteDeploymentResponse]]:
         """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
-        The deployment is gone when its last placement is. DEPLOYMENT_NOT_FOUND.
+        What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
+        DEPLOYMENT_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -137,7 +137,9 @@ class ModelVersion(_message.Message):
 
     @_builtins.property
     def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the classes, in the order of the probabilities; empty for a regression."""
+        """Names of the classes, in the order of the probabilities; empty for a regression. At most 10,000, each of
+        1 to 256 bytes.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -183,11 +185,11 @@ class Signature(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TensorSpec]:
-        """Input tensors."""
+        """Input tensors, at most 64."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TensorSpec]:
-        """Output tensors."""
+        """Output tensors, at most 64."""
 
     def __init__(
         self,
@@ -213,13 +215,13 @@ class TensorSpec(_message.Message):
     DATATYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name."""
+    """Its name, at most 256 bytes."""
     datatype: _builtins.str
     """Open Inference Protocol datatype: `FP32`, `INT64`, `BYTES`."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Without the batch dimension when the version batches; -1 means any length. Empty: one number a row, which the
-        protocol shows as [1].
+        protocol shows as [1]. At most 16 dimensions.
         """
 
     def __init__(

@@ -51,7 +51,8 @@ class PredictionServiceServicer:
         Split, fallback, cost and health are decided on that route, as for a caller with tensors.
         The routing key is the metadata `x-penstock-routing-key`.
         How to ask is settled before the route decides: by the pinned version, else by what all deployed versions of the
-        model have in common. Where they differ in feature service or inputs: SIGNATURE_MISSING.
+        model have in common. Where they differ in feature service or inputs, routing is asked for those to which the route
+        may lead this caller; where those differ too, or routing cannot say: SIGNATURE_MISSING.
         MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DEPLOYMENT_NOT_FOUND, ROUTE_NOT_FOUND, SIGNATURE_MISSING, FEATURE_MISSING,
         INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
         SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
