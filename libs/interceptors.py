@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters  # pyright: ignore[reportUnknownVariableType]
 from prometheus_client import Histogram
 
+from libs import call as current
 from libs import identity
 from libs.contexts import BoundedContext
 from libs.decoding import decoded, each_decoded, tolerant
@@ -73,7 +74,7 @@ def _unary(
 ) -> Any:
     async def call(request: Any, context: Context) -> Any:
         context = cast("Context", BoundedContext(context))
-        _enter(metadata)
+        _enter(method, metadata)
         started = time.perf_counter()
         try:
             return await inner(read(request), context)
@@ -96,7 +97,7 @@ def _streaming(
 ) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         context = cast("Context", BoundedContext(context))
-        _enter(metadata)
+        _enter(method, metadata)
         started = time.perf_counter()
         try:
             async for answer in inner(read(request), context):
@@ -112,7 +113,8 @@ def _streaming(
     return call
 
 
-def _enter(metadata: dict[str, str]) -> None:
+def _enter(method: str, metadata: dict[str, str]) -> None:
+    current.enter(method)
     identity.enter(metadata)
     request_id = identity.caller().request_id
     if request_id:

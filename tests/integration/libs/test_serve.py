@@ -14,6 +14,7 @@ from libs.channels import open_channel
 from libs.errors import NotFound
 from libs.health import HealthServicer
 from libs.interceptors import ServiceInterceptor
+from libs.paging import page
 from libs.serve import stopped
 from libs.statuses import from_sibling, reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
@@ -22,6 +23,11 @@ from penstock.routing.v1.route_pb2 import Route
 
 
 class Servicer(rpc.RoutingServiceServicer):
+    async def ListProxies(self, request, context):
+        asked = page(request.page_size, request.page_token)
+        _, token = asked.split(["a", "b"], lambda name: (name,))
+        return pb.ListProxiesResponse(next_page_token=token)
+
     async def GetRoute(self, request, context):
         if request.model == "missing":
             raise NotFound("ROUTE_NOT_FOUND", "no route for 'missing'", model="missing")
@@ -147,6 +153,15 @@ async def test_the_health_of_a_service_that_is_not_here_is_not_found(server):
         await health_pb2_grpc.HealthStub(server[1]).Check(health_pb2.HealthCheckRequest(service="n" * 70_000))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     assert len(raised.value.details()) < 100
+
+
+async def test_a_token_is_bound_to_the_method_that_made_it(server):
+    stub = rpc.RoutingServiceStub(server[1])
+    token = (await stub.ListProxies(pb.ListProxiesRequest(page_size=1))).next_page_token
+    assert (await stub.ListProxies(pb.ListProxiesRequest(page_size=1, page_token=token))).next_page_token == token
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.ListProxies(pb.ListProxiesRequest(page_token=page(1, "").split("ab", tuple)[1]))
+    assert reason_of(raised.value) == "INVALID_PAGE_TOKEN"
 
 
 MALFORMED = b"\xff\xff"
