@@ -37,7 +37,7 @@ def create(
     context: typer.Context,
     model: str,
     version: str,
-    server: Annotated[list[str], typer.Option(help="default: every server")] = [],  # noqa: B006
+    server: Annotated[list[str], typer.Option(help="default: every server")] = [],
     wait: Annotated[float, typer.Option(help="seconds to wait until it is ready; 0 does not wait")] = WAIT_SECONDS,
 ) -> None:
     """Deploy a version; returns when every server has it."""

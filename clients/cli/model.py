@@ -30,11 +30,11 @@ def register(
     file: Annotated[Path | None, typer.Argument(help="an ONNX file", exists=True, dir_okay=False)] = None,
     version: Annotated[str, typer.Option(help="default: the next number")] = "",
     feature_service: Annotated[str, typer.Option(help="its features are the columns of the input tensor")] = "",
-    label: Annotated[list[str], typer.Option(help="class names, in the order of the probabilities")] = [],  # noqa: B006
+    label: Annotated[list[str], typer.Option(help="class names, in the order of the probabilities")] = [],
     external: Annotated[bool, typer.Option(help="the servers have it in a repository of their own")] = False,
     stage: Annotated[str, typer.Option(help="development, staging, production or archived")] = "development",
     serve: Annotated[bool, typer.Option("--serve", help="deploy it, and route the model if it has no route")] = False,
-    server: Annotated[list[str], typer.Option(help="with --serve: only there; default every server")] = [],  # noqa: B006
+    server: Annotated[list[str], typer.Option(help="with --serve: only there; default every server")] = [],
 ) -> None:
     """Register a version of a model, and the model with it if it is new."""
     if (file is None) != external:

@@ -21,8 +21,8 @@ Pairs = list[str]
 def predict(
     context: typer.Context,
     model: str,
-    entity: Annotated[Pairs, typer.Option("--entity", "-e", help="join key: tailnum=N14228")] = [],  # noqa: B006
-    feature: Annotated[Pairs, typer.Option("--feature", "-f", help="request feature: distance=529")] = [],  # noqa: B006
+    entity: Annotated[Pairs, typer.Option("--entity", "-e", help="join key: tailnum=N14228")] = [],
+    feature: Annotated[Pairs, typer.Option("--feature", "-f", help="request feature: distance=529")] = [],
     key: Annotated[str, typer.Option("--key", "-k", help="routing key: who the call is for")] = "",
     version: Annotated[str, typer.Option(help="pin a version, outside every experiment")] = "",
     as_of: Annotated[str, typer.Option(help="read features as of this time: 2013-03-08T17:05:00Z")] = "",

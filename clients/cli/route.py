@@ -27,7 +27,7 @@ def create(
     context: typer.Context,
     model: str,
     version: Version,
-    fallback: Fallback = [],  # noqa: B006
+    fallback: Fallback = [],
     balance: Balance = "",
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,
@@ -44,7 +44,7 @@ def update(
     context: typer.Context,
     model: str,
     version: Version = "",
-    fallback: Fallback = [],  # noqa: B006
+    fallback: Fallback = [],
     balance: Balance = "",
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,

@@ -21,7 +21,7 @@ NANO = 1_000_000_000
 @app.callback(invoke_without_command=True)
 def show(
     context: typer.Context,
-    by: Annotated[list[str], typer.Option(help="tenant, model, version, variant or day; several times")] = ["model"],  # noqa: B006
+    by: Annotated[list[str], typer.Option(help="tenant, model, version, variant or day; several times")] = ["model"],
     tenant: Annotated[str, typer.Option()] = "",
     model: Annotated[str, typer.Option()] = "",
 ) -> None:
