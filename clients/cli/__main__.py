@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clients.cli import deploy, experiment, explain, model, predict, route, spend, stack
 from clients.cli.failures import told
 from clients.cli.session import Session
 
+
+class Told(TyperGroup):
+    """Runs commands; what fails is told in plain words."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with told(lambda: at.address if (at := ctx.find_object(Session)) else ""):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=Told,
     name="penstock",
     help="A control plane for production inference: Python decides, Envoy carries, Triton computes.",
     no_args_is_help=True,
@@ -40,8 +51,7 @@ def connect(
 
 
 def main() -> None:
-    with told():
-        app()
+    app()
 
 
 if __name__ == "__main__":

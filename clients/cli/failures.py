@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,21 +43,22 @@ NEXT = {
 
 
 @contextmanager
-def told() -> Generator[None]:
-    """Run a command; a failure becomes a message on stderr and exit status 1."""
+def told(address: Callable[[], str] = str) -> Generator[None]:
+    """Run a command; a failure becomes a message on stderr and exit status 1. `address` says who was asked."""
     try:
         yield
     except grpc.RpcError as error:
-        fail(*words(error))
+        fail(*words(error, address()))
     except FAULTS as error:
         fail(str(error), "")
 
 
-def words(error: Any) -> tuple[str, str]:
+def words(error: Any, address: str = "") -> tuple[str, str]:
     """What is wrong, and what to do next (may be empty)."""
     reason, faults = _details(error)
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
-        return "Penstock does not answer.", "`penstock up` starts the local stack; --address names another."
+        where = f" at {address}" if address else ""
+        return f"Penstock does not answer{where}.", "`penstock up` starts the local stack; --address names another."
     if faults:
         listed = "\n".join(
             f"  {field}: {description}" if field else f"  {description}" for field, description in faults

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from clients.cli.session import session
+from clients.cli.session import header, session
 from penstock.feature_store.v1.value_pb2 import FeatureStatus, Value
 from penstock.model_serving.v1.prediction_service_pb2 import Degradation, PredictRequest, PredictResponse
 from penstock_client import value
@@ -29,6 +29,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="the whole answer")] = False,
 ) -> None:
     """Ask for one prediction."""
+    metadata = [("x-penstock-routing-key", header(key, "--key"))] if key else []
     at = session(context)
     request = PredictRequest(
         model=model,
@@ -39,7 +40,6 @@ def predict(
     )
     if as_of:
         request.as_of.CopyFrom(_time(as_of))
-    metadata = [("x-penstock-routing-key", key)] if key else []
     answer = at.penstock.predictions.Predict(request, metadata=metadata)
     if as_json:
         at.json(answer)

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.ports import Ports
 from penstock_client import Penstock
 
 
@@ -20,13 +21,15 @@ from penstock_client import Penstock
 class Session:
     connect: Callable[[], Penstock]
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+    address: str = ""
+    """host:port that `connect` connects to, for messages."""
 
     @classmethod
     def at(cls, address: str, api_key: str) -> Session:
-        """The ingress at `address`, or that of the local stack."""
-        port = os.environ.get("PENSTOCK_PORT_INGRESS") or 10000 + int(os.environ.get("PENSTOCK_PORT_OFFSET") or 0)
-        where = address or f"localhost:{port}"
-        return cls(lambda: Penstock(where, api_key=api_key))
+        """The ingress at `address`, or that of the local stack. Raises BadPort."""
+        where = address or f"localhost:{Ports.from_environment(os.environ)['ingress']}"
+        key = header(api_key, "--api-key")
+        return cls(lambda: Penstock(where, api_key=key), address=where)
 
     @cached_property
     def penstock(self) -> Penstock:
@@ -52,3 +55,10 @@ class Session:
 
 def session(context: typer.Context) -> Session:
     return context.find_object(Session) or Session.at("", "")
+
+
+def header(text: str, option: str) -> str:
+    """The text of an option that travels as a header: gRPC would refuse others in words of its own."""
+    if not (text.isascii() and text.isprintable()):
+        raise typer.BadParameter(f"{option} {text!r}: only printable ASCII can be sent, no letters with accents")
+    return text

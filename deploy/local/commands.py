@@ -17,8 +17,23 @@ from deploy.local.stack import Stack, StackFailed
 from deploy.triton.backend import NoSharedPython
 
 FOLLOW_EVERY_SECONDS = 0.2
+
+
+class NoSuchLines(Exception):
+    """Fewer than no lines."""
+
+
 # what a caller of these functions shows as it is: each message says what is wrong and what to do
-FAULTS = (BadPort, PortInUse, parts.UnknownPart, UnusableDirectory, NoSharedPython, StackFailed, FileNotFoundError)
+FAULTS = (
+    BadPort,
+    PortInUse,
+    parts.UnknownPart,
+    NoSuchLines,
+    UnusableDirectory,
+    NoSharedPython,
+    StackFailed,
+    FileNotFoundError,
+)
 NEVER_STARTED = PartRecord(problem="not running")
 
 
@@ -49,8 +64,10 @@ def status() -> dict[str, PartRecord]:
 def logs(part: str, *, follow: bool = False, lines: int = 100, out: TextIO | None = None) -> None:
     """Write the last lines of a part's log (or `supervisor`'s); with `follow`, what is added until interrupted.
 
-    Raises UnknownPart.
+    Raises UnknownPart, NoSuchLines.
     """
+    if lines < 0:
+        raise NoSuchLines(f"{lines} lines cannot be shown: name 0 or more")
     if part not in (*parts.ALL, "supervisor"):
         raise parts.UnknownPart(f"no such part: {part}. Parts: {', '.join(parts.ALL)}, supervisor")
     sink = out or sys.stdout

@@ -13,7 +13,6 @@ from rich.console import Console
 from typer.main import get_command
 
 from clients.cli.__main__ import app
-from clients.cli.failures import told
 from clients.cli.session import Session
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2
 from penstock.experimentation.v1 import experimentation_service_pb2
@@ -91,11 +90,11 @@ def penstock():
         def start(*arguments):
             channel = grpc_testing.channel(SERVICES.values(), grpc_testing.strict_real_time())
             printed = io.StringIO()
-            session = Session(lambda: Penstock.over(channel), Console(file=printed, width=200))
+            console = Console(file=printed, width=200)
+            session = Session(lambda: Penstock.over(channel), console, address="ingress.example:1")
 
             def run():
-                with told():
-                    return get_command(app).main(list(arguments), "penstock", standalone_mode=False, obj=session) or 0
+                return get_command(app).main(list(arguments), "penstock", standalone_mode=False, obj=session) or 0
 
             return Running(channel, thread.submit(run), printed)
 

@@ -1,5 +1,9 @@
 """Errors reach a person in plain words, with what to do next."""
 
+import os
+import subprocess
+import sys
+
 import grpc
 import pytest
 import typer
@@ -30,7 +34,44 @@ def test_nobody_there(penstock, capsys):
     running = penstock("route", "list")
     running.refuse("RoutingService", "ListRoutes", grpc.StatusCode.UNAVAILABLE, "connection refused")
     assert running.failed() == 1
-    assert "penstock up" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not answer at ingress.example:1" in said
+    assert "penstock up" in said
+
+
+def test_fewer_than_no_lines(penstock, capsys):
+    assert penstock("logs", "routing", "-n", "-5").failed() == 1
+    assert capsys.readouterr().err == "-5 lines cannot be shown: name 0 or more\n"
+
+
+def command(*arguments, **environment):
+    """The command as a person runs it, with no session of a test's; its exit status and what it wrote to stderr."""
+    run = subprocess.run(
+        [sys.executable, "-m", "clients.cli", *arguments],
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr
+    return run.returncode, run.stderr
+
+
+def test_a_port_offset_that_is_no_number():
+    assert command("status", PENSTOCK_PORT_OFFSET="abc") == (1, "PENSTOCK_PORT_OFFSET: 'abc' is not a number\n")
+
+
+def test_an_address_where_nobody_is(tmp_path):
+    where = f"unix:{tmp_path}/nobody"
+    code, said = command("--address", where, "route", "list")
+    assert code == 1
+    assert f"Penstock does not answer at {where}." in said
+
+
+def test_a_credential_that_no_header_can_carry():
+    code, said = command("--api-key", "é", "--address", "x:1", "route", "list")
+    assert code != 0
+    assert "only printable ASCII" in said
 
 
 @pytest.mark.parametrize(
@@ -41,6 +82,8 @@ def test_nobody_there(penstock, capsys):
         ("model", "register", "m"),
         ("model", "stage", "m", "1", "perfect"),
         ("predict", "m", "-f", "five"),
+        ("predict", "m", "-k", "é"),
+        ("predict", "m", "-k", "a\nb"),
         ("predict", "m", "--as-of", "2013-03-08 17:05"),
         ("experiment", "create", "e", "m", "--variant", "old=1"),
         ("spend", "--by", "colour"),
