@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import grpc
 import typer
 
 from clients.cli import deploy
+from clients.cli.failures import fail, words
 from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.model_serving.v1 import model_registry_service_pb2 as pb
@@ -56,13 +59,37 @@ def register(
     stored = models.CreateModelVersion(pb.CreateModelVersionRequest(model_version=made)).model_version
     at.console.print(f"{name} version {stored.version} is registered: {_signature(stored)}")
     if serve:
-        deploy.wait_for(at, Deployment(model=name, version=stored.version, servers=server), deploy.WAIT_SECONDS)
-        made_route = Route(model=name, default_version=stored.version)
-        routed = _unless_there(lambda: at.penstock.routing.CreateRoute(CreateRouteRequest(route=made_route)))
-        if routed:
-            at.console.print(f"calls to {name} go to version {stored.version}")
+        _serve(at, name, stored.version, server)
+
+
+def _serve(at: Session, name: str, version: str, servers: list[str]) -> None:
+    """Deploy it, and route the model if it has no route; a failure says what remains to do."""
+    registered = f"{name} version {version} stays registered."
+    deploying = " ".join([f"penstock deploy create {name} {version}", *(f"--server {server}" for server in servers)])
+    routing = f"`penstock route create {name} --version {version}`"
+    with _remains(
+        at, f"{registered} To serve it: `{deploying}`, then {routing}.", f"{registered} Once ready: {routing}."
+    ):
+        deploy.wait_for(at, Deployment(model=name, version=version, servers=servers), deploy.WAIT_SECONDS)
+    with _remains(at, f"{registered} It is deployed. To route calls to it: {routing}."):
+        made_route = Route(model=name, default_version=version)
+        if _unless_there(lambda: at.penstock.routing.CreateRoute(CreateRouteRequest(route=made_route))):
+            at.console.print(f"calls to {name} go to version {version}")
         else:
-            at.console.print(f"{name} has a route already: `penstock route update {name} --version {stored.version}`")
+            at.console.print(f"{name} has a route already: `penstock route update {name} --version {version}`")
+
+
+@contextmanager
+def _remains(at: Session, refused: str, unready: str = "") -> Generator[None]:
+    """Add to a failure's words what is left to do: after a refused call, or after one that came to no good end."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        what, then = words(error, at.address)
+        fail(what, f"{then}\n{refused}".strip())
+    except SystemExit:
+        sys.stderr.write(f"{unready}\n")
+        raise
 
 
 def _unless_there(create: Callable[[], object]) -> bool:
@@ -130,5 +157,7 @@ def _stage_name(stage: Stage) -> str:
 
 
 def _signature(version: ModelVersion) -> str:
+    if version.external and not (version.signature.inputs or version.signature.outputs):
+        return "its signature will be read from the server that serves it"
     sides = (version.signature.inputs, version.signature.outputs)
     return " -> ".join(", ".join(f"{t.name} {t.datatype}{list(t.shape)}" for t in side) for side in sides)

@@ -12,7 +12,7 @@ from clients.cli.pages import every
 from clients.cli.session import session
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as pb
 from penstock.cost_tracking.v1.price_pb2 import Meter, Price
-from penstock.cost_tracking.v1.spend_pb2 import Dimension
+from penstock.cost_tracking.v1.spend_pb2 import Dimension, Reconciliation
 
 app = typer.Typer(help="Spend, prices, and whether the ledger agrees with everybody else.")
 NANO = 1_000_000_000
@@ -97,14 +97,33 @@ def reconcile(context: typer.Context) -> None:
     found = at.penstock.costs.Reconcile(pb.ReconcileRequest()).reconciliation
     rows: list[tuple[object, ...]] = [
         ("ledger", found.ledger_requests, "charged"),
-        ("records", found.records, "taken, charged or not"),
         ("records", found.failed_requests, "failed, not charged"),
+        ("records", found.passed_requests, "handed on or mirrored: nobody's charge"),
+        ("records", found.records, "taken: the three above"),
     ]
     rows += [
-        (r.source, r.value if r.HasField("value") else "", r.error or "its own count")
+        (r.source, r.value if r.HasField("value") else "", r.error or "its own count, since it started")
         for r in (*found.envoy, *found.servers)
     ]
     at.table(("by", "inferences", ""), rows, "")
+    at.console.print(
+        "The servers count retries and probes too; neither they nor Envoy remember what was before a restart."
+    )
+    at.console.print(_verdict(found))
+
+
+def _verdict(found: Reconciliation) -> str:
+    """What Envoy's count says of the ledger; it has no calls that failed before a server was chosen."""
+    silent = [r.source for r in found.envoy if not r.HasField("value")]
+    if silent or not found.envoy:
+        return f"Verdict: none, for {' and '.join(silent) or 'Envoy'} did not say its count."
+    finished = sum(r.value for r in found.envoy)
+    if finished < found.ledger_requests:
+        return f"Verdict: none, for Envoy counts from a later start: {finished} of {found.ledger_requests} charged."
+    missing = finished - found.ledger_requests - found.failed_requests
+    if missing > 0:
+        return f"Verdict: {missing} that Envoy finished are not in the books; they may be on their way: ask again."
+    return f"Verdict: the ledger agrees with Envoy: all {finished} that it finished are charged or recorded as failed."
 
 
 def _dimension(name: str) -> Dimension:

@@ -1,10 +1,17 @@
 """Each command asks for what was meant and shows what came back."""
 
 import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
-from penstock.cost_tracking.v1.spend_pb2 import DIMENSION_TENANT, DIMENSION_VERSION, SpendRow
+from penstock.cost_tracking.v1.spend_pb2 import (
+    DIMENSION_TENANT,
+    DIMENSION_VERSION,
+    CounterReading,
+    Reconciliation,
+    SpendRow,
+)
 from penstock.experimentation.v1 import experimentation_service_pb2 as exp
 from penstock.experimentation.v1.analysis_pb2 import Analysis, VariantAnalysis
 from penstock.experimentation.v1.experiment_pb2 import Experiment
@@ -84,6 +91,46 @@ def test_registering_with_serve_deploys_and_routes(penstock):
     assert list(sent.deployment.servers) == ["mine"]
     running.refuse("RoutingService", "CreateRoute", grpc.StatusCode.ALREADY_EXISTS, "there is one", "ROUTE_EXISTS")
     assert "penstock route update m --version 7" in running.printed()
+
+
+def registering(penstock):
+    """As far as the version is registered."""
+    running = penstock("model", "register", "m", "--external", "--version", "7", "--serve", "--server", "mine")
+    running.answer("ModelRegistryService", "CreateModel", reg.CreateModelResponse())
+    stored = ModelVersion(model="m", version="7", external=True)
+    answer = reg.CreateModelVersionResponse(model_version=stored)
+    running.answer("ModelRegistryService", "CreateModelVersion", answer)
+    return running
+
+
+def test_serving_that_is_refused_says_what_remains(penstock, capsys):
+    running = registering(penstock)
+    refusal = (grpc.StatusCode.NOT_FOUND, "no server 'mine'", "SERVER_NOT_FOUND")
+    running.refuse("DeploymentService", "CreateDeployment", *refusal)
+    assert running.failed() == 1
+    said = capsys.readouterr().err
+    assert "no server 'mine'" in said
+    assert "m version 7 stays registered" in said
+    assert "`penstock deploy create m 7 --server mine`, then `penstock route create m --version 7`" in said
+    assert "its signature will be read from the server" in running._printed.getvalue()
+
+
+def test_serving_that_fails_says_what_remains(penstock, capsys):
+    running = registering(penstock)
+    failed = Deployment(model="m", version="7", state=Deployment.STATE_FAILED)
+    running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=failed))
+    assert running.failed() == 1
+    assert "m version 7 stays registered. Once ready: `penstock route create m --version 7`" in capsys.readouterr().err
+
+
+def test_a_route_that_is_refused_says_what_remains(penstock, capsys):
+    running = registering(penstock)
+    ready = Deployment(model="m", version="7", state=Deployment.STATE_READY)
+    running.answer("DeploymentService", "CreateDeployment", dep.CreateDeploymentResponse(deployment=ready))
+    running.refuse("RoutingService", "CreateRoute", grpc.StatusCode.UNAVAILABLE, "no")
+    assert running.failed() == 1
+    said = capsys.readouterr().err
+    assert "It is deployed. To route calls to it: `penstock route create m --version 7`" in said
 
 
 def test_deploying_waits_until_every_server_is_ready(penstock):
@@ -180,6 +227,40 @@ def test_spend_groups_as_asked_and_prints_dollars(penstock):
     sent = running.answer("CostTrackingService", "GetSpend", cost.GetSpendResponse(rows=[row], total_nanodollars=6_000))
     assert list(sent.group_by) == [DIMENSION_TENANT, DIMENSION_VERSION]
     assert "0.000006000" in running.printed()
+
+
+def reading(source, value=None, error=""):
+    return CounterReading(source=source, value=value, error=error)
+
+
+@pytest.mark.parametrize(
+    ("envoy", "verdict"),
+    [
+        ([reading("envoy/ingress", 9), reading("envoy/mesh", 3)], "agrees with Envoy: all 12"),
+        ([reading("envoy/ingress", 10)], "agrees with Envoy: all 10"),
+        ([reading("envoy/ingress", 13)], "1 that Envoy finished are not in the books"),
+        ([reading("envoy/ingress", 4)], "from a later start: 4 of 10 charged"),
+        ([reading("envoy/ingress", 9), reading("envoy/mesh", error="away")], "none, for envoy/mesh did not say"),
+        ([], "none, for Envoy did not say"),
+    ],
+)
+def test_reconcile_shows_rows_that_add_up_and_a_verdict(penstock, envoy, verdict):
+    running = penstock("spend", "reconcile")
+    found = Reconciliation(
+        ledger_requests=10,
+        failed_requests=2,
+        passed_requests=5,
+        records=17,
+        envoy=envoy,
+        servers=[reading("triton/a", 40)],
+    )
+    running.answer("CostTrackingService", "Reconcile", cost.ReconcileResponse(reconciliation=found))
+    printed = running.printed()
+    counts = [line.split()[1] for line in printed.splitlines()[1:5]]
+    assert counts == ["10", "2", "5", "17"]
+    assert "its own count, since it started" in printed
+    assert printed.splitlines()[-1].startswith("Verdict: ")
+    assert verdict in printed
 
 
 def test_experiment_create_reads_its_variants(penstock):
