@@ -52,7 +52,9 @@ async def build(settings: config.Config) -> serve.App:
 
     def register(server: grpc.aio.Server) -> None:
         registry.ModelRegistry(models, files, once, clock).add_to(server)
-        deployments.DeploymentServer(fleet_store, placed, announcer.publisher, once, clock).add_to(server)
+        deployments.DeploymentServer(fleet_store, placed, announcer.publisher, once, clock, triton.is_ourselves).add_to(
+            server
+        )
         predictions.Predictions(predictor, clock).add_to(server)
         slow_door.SlowDoor(route, catalogue, tritons).add_to(server)
 

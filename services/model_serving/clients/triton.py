@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from libs.channels import OPTIONS
 from services.model_serving.domain.configuration import OWNER
-from services.model_serving.domain.loading import Refused, Unreachable
+from services.model_serving.domain.loading import OUR_NAME, Ourselves, Refused, Unreachable
 from services.model_serving.domain.reconcile import Seen
 from services.model_serving.domain.signature import Signature, TensorSpec
 
@@ -47,6 +47,18 @@ class TritonChannels:
     async def close(self) -> None:
         for channel in self._channels.values():
             await channel.close()
+
+
+async def is_ourselves(address: str) -> bool:
+    """Whether Penstock answers there; False also when nobody does within a second."""
+    async with grpc.aio.insecure_channel(address, options=CHANNEL) as channel:
+        try:
+            await TritonServer(channel, address).version()
+        except Ourselves:
+            return True
+        except Unreachable:
+            return False
+    return False
 
 
 class TritonServer:
@@ -90,6 +102,8 @@ class TritonServer:
             metadata = await self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=ASK_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise _unreachable(error) from error
+        if metadata.name == OUR_NAME:
+            raise Ourselves
         return metadata.version
 
     async def lost(self) -> None:

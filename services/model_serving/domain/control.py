@@ -9,7 +9,7 @@ from typing import Protocol
 
 from libs.errors import PenstockError
 from services.model_serving.domain.deployment import PlacementState, Server, Wanted
-from services.model_serving.domain.loading import Loader, Refused, Triton, Unreachable
+from services.model_serving.domain.loading import Loader, Ourselves, Refused, Triton, Unreachable
 from services.model_serving.domain.reconcile import Change, Load, Plan, Seen, Unseen, Work, reconcile, undecided
 from services.model_serving.domain.signature import Signature
 
@@ -66,6 +66,7 @@ class ServerLoop:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._silent = 0
         self._reachable: bool | None = None
+        self._version: str | None = None
         self._wake = asyncio.Event()
         self.observed = asyncio.Event()
         """Set once the server has been asked and what it said is stored."""
@@ -93,6 +94,7 @@ class ServerLoop:
     async def _listen(self) -> None:
         while True:
             await self._triton.lost()
+            self._version = None
             self._wake.set()
 
     async def round(self) -> None:
@@ -103,17 +105,28 @@ class ServerLoop:
         except Unreachable as error:
             if not error.gone and self._silent <= MOST_SILENT:
                 return
-            await self._unreachable(error)
+            await self._unreachable(str(error), abandon=error.gone)
             seen = Unseen.GONE if error.gone else Unseen.SILENT
+        except Ourselves:
+            seen = Unseen.OURSELVES
+            await self._unreachable(seen.value, abandon=True)
         owner, drain = self._loader.owner, self._drain
         await self._apply(reconcile(wanted, seen, self._tasks, self._now(), owner=owner, drain=drain), wanted)
         self.observed.set()
 
     async def _observe(self, wanted: Sequence[Wanted]) -> Seen:
         try:
+            version = self._version
+            if version is None:
+                # before anything else: asked for what is ready, Penstock would ask its servers, and so itself again
+                with suppress(Unreachable):
+                    version = await self._triton.version()
             seen = await self._triton.observe(sorted(undecided(wanted)))
+            if version is None:
+                version = await self._triton.version()
+            self._version = version
             if not self._reachable:
-                await self._found(await self._triton.version())
+                await self._found(version)
         except Unreachable as error:
             self._silent += not error.gone
             raise
@@ -125,11 +138,12 @@ class ServerLoop:
         self._reachable = True
         log.info("server %s answers at %s", self.server.name, self.server.address)
 
-    async def _unreachable(self, error: Unreachable) -> None:
-        if error.gone:
+    async def _unreachable(self, why: str, *, abandon: bool) -> None:
+        self._version = None
+        if abandon:
             await self._abandon()
         if self._reachable is not False:
-            log.warning("server %s does not answer at %s: %s", self.server.name, self.server.address, error)
+            log.warning("server %s does not answer at %s: %s", self.server.name, self.server.address, why)
             await self._servers.observe_server(self.server.name, reachable=False, version="")
             self._reachable = False
 

@@ -18,6 +18,14 @@ class Refused(Exception):
     """The server, or what it was to be given, says no; the message is for people."""
 
 
+OUR_NAME = "penstock"
+"""What the slow door calls itself to those who ask a server for its name. Tritons are called `triton`."""
+
+
+class Ourselves(Exception):
+    """What answers is Penstock: its own mesh is no server of it."""
+
+
 class Unreachable(Exception):
     """The server did not answer."""
 
@@ -35,7 +43,10 @@ class Triton(Protocol):
         """What is there now: never of a process that has ended. Only here is Unreachable ever `gone`."""
         ...
 
-    async def version(self) -> str: ...
+    async def version(self) -> str:
+        """Raises Ourselves."""
+        ...
+
     async def lost(self) -> None:
         """Returns when a connection to the server has broken: a server that restarts may be back, and empty, sooner
         than it is asked again. Never raises."""

@@ -31,6 +31,8 @@ class Unseen(Enum):
     """Its process has ended: it comes back empty."""
     SILENT = "the server does not answer"
     """It is busy, it hangs, or the network between us is broken: it has what it had, for all we know."""
+    OURSELVES = "Penstock itself answers at the server's address: inference that went there would come back"
+    """Nothing was ever loaded there, and nothing may be called there."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def reconcile(
     plan = Plan()
     if isinstance(seen, Unseen):
         for w in wanted:
-            if seen is Unseen.GONE or w.model not in busy:
+            if seen is not Unseen.SILENT or w.model not in busy:
                 _suspend(plan, w, seen, now)
         return plan
     for model, group in groupby(sorted(wanted, key=lambda w: (w.model, w.version.number)), key=lambda w: w.model):
@@ -103,16 +105,17 @@ def reconcile(
 def _suspend(plan: Plan, w: Wanted, why: Unseen, now: datetime) -> None:
     """What was ready on a server that is gone must be seen there again first; silence is no evidence of anything."""
     state = w.placement.state
-    if state is PlacementState.UNLOADING and why is Unseen.GONE:
+    if state is PlacementState.UNLOADING and why is not Unseen.SILENT:
         plan.changes.append(Change(w.key, w.placement, None))
         return
     affected = [PlacementState.PENDING, PlacementState.LOADING]
-    if why is Unseen.GONE:
+    if why is not Unseen.SILENT:
         affected += [PlacementState.READY, PlacementState.FAILED]
+    ready = state is PlacementState.READY
     said_so = state is PlacementState.PENDING and w.placement.message == why.value
     if state in affected and not said_so:
         after = w.placement.enter(PlacementState.PENDING, now, why.value)
-        plan.changes.append(Change(w.key, w.placement, after, unless_last=state is PlacementState.READY))
+        plan.changes.append(Change(w.key, w.placement, after, unless_last=ready and why is Unseen.GONE))
 
 
 def _settle(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter as Counts
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from penstock.model_serving.v1.deployment_service_pb2_grpc import (
 )
 from services.model_serving.domain.catalogue import Catalogue, Deployed
 from services.model_serving.domain.deployment import Deployment, PlacementState, Server, check_server, check_servers
+from services.model_serving.domain.reconcile import Unseen
 from services.model_serving.servers import messages
 from services.model_serving.servers.registry import Once
 
@@ -116,12 +117,15 @@ class DeploymentServer(DeploymentServiceServicer):
         publisher: Publisher[deployment_pb2.Deployment],
         once: Once,
         clock: Clock,
+        is_ourselves: Callable[[str], Awaitable[bool]],
     ) -> None:
+        """`is_ourselves` says whether Penstock itself answers at an address."""
         self._servers = servers
         self._deployments = deployments
         self._publisher = publisher
         self._once = once
         self._clock = clock
+        self._is_ourselves = is_ourselves
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_DeploymentServiceServicer_to_server(self, server)
@@ -130,6 +134,8 @@ class DeploymentServer(DeploymentServiceServicer):
         wanted = messages.server_read(request.server)
         with collecting() as faults:
             check_server(wanted, faults)
+            if not faults and await self._is_ourselves(wanted.address):
+                faults.add("server.address", f"{Unseen.OURSELVES.value}; give a Triton's own")
 
         async def perform() -> pb.CreateServerResponse:
             return pb.CreateServerResponse(server=messages.server(await self._servers.create_server(wanted)))

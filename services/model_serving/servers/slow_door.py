@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from libs.identity import REQUEST_ID, caller
 from services.model_serving.domain.catalogue import Catalogue
 from services.model_serving.domain.deployment import Deployment, PlacementState
+from services.model_serving.domain.loading import OUR_NAME
 from services.model_serving.domain.model import MODEL_NAME
 from services.model_serving.servers import statistics
 
@@ -95,7 +96,7 @@ class SlowDoor(Servicer):
     async def ServerMetadata(self, request: Message, context: Any) -> Message:
         extensions = ["model_configuration", "statistics", "binary_tensor_data"]
         version = metadata.version("penstock")
-        return pb.ServerMetadataResponse(name="penstock", version=version, extensions=extensions)
+        return pb.ServerMetadataResponse(name=OUR_NAME, version=version, extensions=extensions)
 
     async def ModelReady(self, request: Message, context: Any) -> Message:
         address = self._catalogue.ready_address(request.name, request.version)

@@ -64,7 +64,7 @@ class ServerStore:
         return page.split([rows.server(row) for row in found], lambda server: (server.name,))
 
     async def delete_server(self, name: str) -> None:
-        """What is only waiting to be unloaded from it is forgotten with it; from one that is not reachable, everything."""
+        """What is only waiting to be unloaded from it is forgotten with it; of one that is not reachable, all."""
         async with self._database.transaction() as connection:
             reachable = await connection.fetchval("SELECT reachable FROM server WHERE name = $1 FOR UPDATE", name)
             if reachable is None:

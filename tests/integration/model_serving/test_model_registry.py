@@ -18,7 +18,7 @@ from libs.statuses import reason_of
 from penstock.feature_store.v1.value_pb2 import Value
 from penstock.model_serving.v1 import deployment_service_pb2 as dep
 from penstock.model_serving.v1 import model_registry_service_pb2 as reg
-from penstock.model_serving.v1.deployment_pb2 import Server
+from penstock.model_serving.v1.deployment_pb2 import Placement, Server
 from penstock.model_serving.v1.model_pb2 import (
     STAGE_PRODUCTION,
     STAGE_STAGING,
@@ -28,7 +28,11 @@ from penstock.model_serving.v1.model_pb2 import (
     TensorSpec,
 )
 from penstock.model_serving.v1.prediction_service_pb2 import PredictRequest
-from tests.integration.model_serving.conftest import SECONDS, register, upload
+from services.model_serving.clients.inference import NativeRoute
+from services.model_serving.clients.triton import TritonChannels
+from services.model_serving.domain.catalogue import Catalogue
+from services.model_serving.servers.slow_door import SlowDoor
+from tests.integration.model_serving.conftest import SECONDS, deploy, deployment, register, upload
 from tests.models import shift
 from tests.polling import eventually_async
 
@@ -188,6 +192,37 @@ async def test_a_server_must_be_named_and_addressed(replica):
     )
     assert code is INVALID
     assert blamed == {"server.name", "server.address", "server.repository_path", "server.metrics_address"}
+
+
+def add_server(replica, name, address):
+    asked = dep.CreateServerRequest(server=Server(name=name, address=address))
+    return replica.deployments.CreateServer(asked, timeout=SECONDS)
+
+
+async def test_penstock_is_no_server_of_its_own(replica):
+    code, reason, blamed = await refused(add_server(replica, "zz", replica.address))
+    assert (code, reason, blamed) == (INVALID, "INVALID_REQUEST", {"server.address"})
+
+
+async def test_a_server_that_turns_out_to_be_penstock_is_never_ready_and_can_be_deleted(replica):
+    later = grpc.aio.server()
+    SlowDoor(NativeRoute(grpc.aio.insecure_channel("127.0.0.1:1")), Catalogue(), TritonChannels()).add_to(later)
+    port = later.add_insecure_port("127.0.0.1:0")
+    await add_server(replica, "zz", f"127.0.0.1:{port}")
+    await register(replica, "shift", 1, shift(1))
+    await deploy(replica, "shift", 1)
+    await later.start()
+
+    async def said():
+        (placement,) = (await deployment(replica, "shift", 1)).placements
+        return placement.state == Placement.STATE_PENDING and "Penstock itself" in placement.message
+
+    await eventually_async(said, message="the placement says why")
+    asked = dep.DeleteServerRequest(name="zz")
+    await replica.deployments.DeleteServer(asked, timeout=SECONDS)
+    gone = dep.GetDeploymentRequest(model="shift", version="1")
+    assert (await refused(replica.deployments.GetDeployment(gone, timeout=SECONDS)))[0] is NOT_FOUND
+    await later.stop(None)
 
 
 async def test_lists_page(replica):

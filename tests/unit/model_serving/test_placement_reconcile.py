@@ -80,6 +80,14 @@ def test_what_was_ready_on_a_server_that_is_gone_goes_unless_it_is_the_last():
     assert lost.unless_last
 
 
+def test_nothing_is_ready_on_ourselves():
+    plan = decide(IN_EVERY_STATE, Unseen.OURSELVES, busy={"shift"})
+    assert states(plan) == {"1": PENDING, "2": PENDING, "3": PENDING, "4": None, "5": PENDING}
+    assert {change.after.message for change in plan.changes if change.after} == {Unseen.OURSELVES.value}
+    assert not any(change.unless_last for change in plan.changes)
+    assert not plan.work
+
+
 def test_a_silent_server_keeps_its_traffic_and_its_work():
     plan = decide(IN_EVERY_STATE, Unseen.SILENT)
     assert states(plan) == {"2": PENDING, "5": PENDING}
