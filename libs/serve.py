@@ -1,10 +1,9 @@
 """The one way in which a service runs: health, reflection, interceptors, background work, graceful drain."""
 
 import asyncio
-import gc
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from libs.reflection import add_reflection
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
-COLLECT_SECONDS = 0.2
+CANCEL_AGAIN_SECONDS = 1.0
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 1),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -96,26 +95,23 @@ async def _run(name: str, address: Address, build: Callable[[], Awaitable[App]])
         health.set_serving(False)
         if stop.is_set():
             await asyncio.sleep(address.drain_seconds)
-        await stopped(server, address.grace_seconds)
-        for task in (*background, stopping):
-            task.cancel()
-        await asyncio.wait([checks, stopping, *background])
+        await server.stop(address.grace_seconds)
+        await ended([checks, stopping, *background])
         for close in app.close:
             await close()
         log.info("%s has stopped", name)
 
 
-async def stopped(server: grpc.aio.Server, grace_seconds: float) -> None:
-    """Stop a server, and return once it has.
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and return once all have ended.
 
-    grpc.aio ties an aborted call and the exception that ended it into a reference cycle, and a server waits for every
-    call to be freed: in a process with nothing left to do no collection might ever come.
+    Asked again every second: a driver that turns a cancellation into an error of its own would let its task go on.
     """
-    stopping = asyncio.create_task(server.stop(grace_seconds))
-    while not stopping.done():
-        gc.collect()
-        await asyncio.wait([stopping], timeout=COLLECT_SECONDS)
-    await stopping
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _keep_health(health: HealthServicer, components: Mapping[str, Callable[[], bool]]) -> None:

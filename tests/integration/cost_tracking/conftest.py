@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from libs.channels import open_channel
 from libs.interceptors import ServiceInterceptor
-from libs.serve import Address, stopped
+from libs.serve import Address, ended
 from penstock.accesslog.v1.record_pb2 import HOP_INGRESS, AccessRecord, RecordBatch
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as pb
 from penstock.cost_tracking.v1.cost_tracking_service_pb2_grpc import CostTrackingServiceStub
@@ -94,10 +94,8 @@ async def replica(dsn: str, mesh: str = NOBODY, envoy_admin: str = NOBODY):
     await eventually_async(lambda: all(up() for up in app.components.values()), message="every component is up")
     yield client
     await client.channel.close()
-    await stopped(server, 0)
-    for task in background:
-        task.cancel()
-    await asyncio.wait(background)
+    await server.stop(0)
+    await ended(background)
     for close in app.close:
         await close()
 

@@ -9,7 +9,6 @@ import tritonclient.grpc as triton
 
 from deploy.local.stack import Stack
 from libs.channels import open_channel
-from libs.serve import stopped
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as pb
 from penstock.model_serving.v1.deployment_pb2 import Server
 from penstock.model_serving.v1.deployment_service_pb2 import ListServersResponse
@@ -55,7 +54,7 @@ async def servers(envoy: Stack, tritons: Stack):
     server.add_insecure_port(f"127.0.0.1:{envoy.ports['model_serving']}")
     await server.start()
     yield
-    await stopped(server, 0)
+    await server.stop(0)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import grpc
 from deploy.envoy.record import Record, parse
 from deploy.local.stack import Stack
 from libs.clock import SystemClock
-from libs.serve import stopped
 from services.routing.domain.policy import Deployment, Inputs, Route, Server
 from services.routing.domain.snapshot import Snapshot
 from services.routing.xds.ads import Ads
@@ -48,7 +47,7 @@ class AdsHost:
         asyncio.run_coroutine_threadsafe(serve(), self._loop).result(10)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(stopped(self._server, 0), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._server.stop(0), self._loop).result(10)
 
     def publish(self, snapshot: Snapshot) -> None:
         self._loop.call_soon_threadsafe(self._ads.publish, snapshot)

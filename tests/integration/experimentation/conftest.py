@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from libs.channels import open_channel
 from libs.interceptors import ServiceInterceptor
-from libs.serve import stopped
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceStub
 from penstock.routing.v1 import routing_service_pb2 as routing
 from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceServicer, add_RoutingServiceServicer_to_server
@@ -76,7 +75,7 @@ async def routes():
     servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield servicer
-    await stopped(server, 0)
+    await server.stop(0)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from libs.channels import open_channel
 from libs.interceptors import ServiceInterceptor
-from libs.serve import Address, stopped
+from libs.serve import Address, ended
 from penstock.feature_store.v1 import feature_registry_service_pb2_grpc, feature_serving_service_pb2_grpc
 from services.feature_store.__main__ import build
 from services.feature_store.config import Config
@@ -38,10 +38,8 @@ async def serving(dsn, redis_url, history):
         )
     finally:
         await channel.close()
-        for task in background:
-            task.cancel()
-        await asyncio.wait(background)
-        await stopped(server, 0)
+        await ended(background)
+        await server.stop(0)
         for close in app.close:
             await close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grpc
 
-from libs.serve import stopped
 from libs.watch import Publisher
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import (
@@ -43,7 +42,7 @@ class Owner(DeploymentServiceServicer, ExperimentationServiceServicer):
 
     async def stop(self) -> None:
         for server in self._running:
-            await stopped(server, 0)
+            await server.stop(0)
         self._running.clear()
 
     def say(self, servers: dict[str, str], deployed: dict[tuple[str, str], tuple[str, ...]], state="READY") -> None:

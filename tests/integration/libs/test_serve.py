@@ -15,7 +15,6 @@ from libs.errors import NotFound
 from libs.health import HealthServicer
 from libs.interceptors import ServiceInterceptor
 from libs.paging import page
-from libs.serve import stopped
 from libs.statuses import from_sibling, reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1 import routing_service_pb2_grpc as rpc
@@ -76,7 +75,7 @@ async def server():
     channel = open_channel(f"127.0.0.1:{port}")
     yield health, channel
     await channel.close()
-    await stopped(server, 0)
+    await server.stop(0)
 
 
 async def failure(channel, model):

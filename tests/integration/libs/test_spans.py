@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 from libs.errors import NotFound, Unavailable
 from libs.health import HealthServicer
 from libs.interceptors import interceptors
-from libs.serve import stopped
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1 import routing_service_pb2_grpc as rpc
 from tests.polling import eventually_async
@@ -58,7 +57,7 @@ async def traced():
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield exporter, servicer, channel
-    await stopped(server, 0)
+    await server.stop(0)
 
 
 async def span_of(exporter, channel, model, metadata=()):

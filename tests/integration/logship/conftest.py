@@ -15,7 +15,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from libs.serve import stopped
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost_tracking
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2_grpc as cost_tracking_rpc
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
@@ -88,7 +87,7 @@ class Sinks:
 
     async def stop(self) -> None:
         if self._server:
-            await stopped(self._server, 0)
+            await self._server.stop(0)
 
     def have(self, requests: Iterable[str]) -> bool:
         """These requests, whatever else, are in both books."""

@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2_grpc
 
 from libs.interceptors import ServiceInterceptor
-from libs.serve import stopped
+from libs.serve import ended
 from penstock.model_serving.v1 import deployment_service_pb2 as dep
 from penstock.model_serving.v1 import model_registry_service_pb2 as reg
 from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement
@@ -56,10 +56,8 @@ async def serving(dsn, folder, *, mesh="127.0.0.1:1", **variables):
         )
     finally:
         await channel.close()
-        await stopped(server, 0)
-        for task in work:
-            task.cancel()
-        await asyncio.wait(work)
+        await server.stop(0)
+        await ended(work)
         for close in app.close:
             await close()
         for task in work:

@@ -2,7 +2,6 @@
 
 import grpc
 
-from libs.serve import stopped
 from libs.watch import Publisher
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
 from penstock.experimentation.v1.experiment_pb2 import Allocation, BucketRange
@@ -48,7 +47,7 @@ class Siblings(DeploymentServiceServicer, ExperimentationServiceServicer, Health
 
     async def stop(self):
         for server in self._servers:
-            await stopped(server, 0)
+            await server.stop(0)
         self._servers.clear()
 
     def say_all_is_well(self):
