@@ -13,7 +13,7 @@ from libs.clock import SystemClock
 from libs.postgres import Database
 from libs.workers import run_workers
 from services.model_serving import config
-from services.model_serving.clients import features, inference, triton
+from services.model_serving.clients import features, inference, routing, triton
 from services.model_serving.domain.catalogue import Catalogue
 from services.model_serving.domain.control import ServerLoop
 from services.model_serving.domain.deployment import Server
@@ -47,7 +47,7 @@ async def build(settings: config.Config) -> serve.App:
         database.on_notification(rows.CHANGED, lambda _, woken=woken: woken.wake())
     mesh, native = open_channel(settings.mesh_address), open_channel(settings.mesh_address, deadline_seconds=None)
     route = inference.NativeRoute(native)
-    predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, clock.monotonic)
+    predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routing.Routing(mesh), clock.monotonic)
     once = partial(idempotency.once, database)
 
     def register(server: grpc.aio.Server) -> None:

@@ -61,11 +61,8 @@ class Catalogue:
         return [version for version in found if version is not None]
 
 
-def common(versions: Sequence[ModelVersion]) -> ModelVersion:
-    """Any of the versions between which the route will choose, when all are asked for in the same way.
-
-    Raises NotFound for none, Precondition, SIGNATURE_MISSING, when they differ.
-    """
+def difference(versions: Sequence[ModelVersion]) -> str:
+    """In which way two of them are asked for differently; empty when all are asked for in the same way."""
     first = versions[0]
     for other in versions[1:]:
         differences = [
@@ -77,12 +74,15 @@ def common(versions: Sequence[ModelVersion]) -> ModelVersion:
             if one != two
         ]
         if differences:
-            message = (
-                f"the route of {first.model!r} may lead to versions {first.version} and {other.version}, which differ"
-                f" in {' and '.join(differences)}: name the version in the request, or call with tensors"
-            )
-            raise Precondition("SIGNATURE_MISSING", message, model=first.model)
-    return first
+            return f"versions {first.version} and {other.version}, which differ in {' and '.join(differences)}"
+    return ""
+
+
+def ambiguous(model: str, why: str) -> Precondition:
+    """How to ask is not settled."""
+    return Precondition(
+        "SIGNATURE_MISSING", f"{why}: name the version in the request, or call with tensors", model=model
+    )
 
 
 def not_deployed(model: str) -> NotFound:

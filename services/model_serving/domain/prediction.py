@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from libs.errors import Invalid, Precondition, Violation
+from libs.errors import Invalid, NotFound, PenstockError, Precondition, Violation
 from services.model_serving.domain import tensors
 from services.model_serving.domain.answers import Answer, answer
-from services.model_serving.domain.catalogue import Catalogue, common, not_deployed
+from services.model_serving.domain.catalogue import Catalogue, ambiguous, difference, not_deployed
 from services.model_serving.domain.features import Contract, Feature, FeatureStatus, Query, Scalar, asked, vector
 from services.model_serving.domain.model import Model, ModelVersion
 from services.model_serving.domain.tensors import Tensor
@@ -72,6 +72,14 @@ class Route(Protocol):
     async def run(self, question: Question, inputs: Sequence[Tensor], seconds: float | None) -> Inference: ...
 
 
+class Routing(Protocol):
+    """Raises NotFound for a model without a route, and whatever else keeps it from telling."""
+
+    async def leads_to(self, model: str, unit: str, seconds: float | None) -> Sequence[str]:
+        """Versions that may answer this caller; an empty unit is a caller without a routing key."""
+        ...
+
+
 class Versions(Protocol):
     """The registry; raises NotFound, Unavailable."""
 
@@ -100,12 +108,14 @@ class Predictor:
         versions: Versions,
         features: FeatureSource,
         route: Route,
+        routing: Routing,
         clock: Callable[[], float],
     ) -> None:
         self._catalogue = catalogue
         self._versions = versions
         self._features = features
         self._route = route
+        self._routing = routing
         self._clock = clock
 
     async def predict(self, question: Question) -> Prediction:
@@ -135,7 +145,8 @@ class Predictor:
             if not serving:
                 await self._versions.get_model(question.model)
                 raise not_deployed(question.model)
-            version = common(serving)
+            differing = difference(serving)
+            version = await self._led_to(question, differing) if differing else serving[0]
         if not version.signature or version.max_batch_size is None:
             message = (
                 f"the inputs of version {version.version} of {version.model!r} are not known: register it with a"
@@ -143,6 +154,28 @@ class Predictor:
             )
             raise Precondition("SIGNATURE_MISSING", message, model=version.model, version=version.version)
         return version
+
+    async def _led_to(self, question: Question, deployed: str) -> ModelVersion:
+        """Any of the versions between which the route chooses for this caller, where not all that are deployed agree.
+
+        Raises NotFound, Precondition.
+        """
+        model = question.model
+        unit = question.routing_keys[0] if question.routing_keys else ""
+        try:
+            names = await self._routing.leads_to(model, unit, self._left(question))
+        except NotFound:
+            raise
+        except PenstockError as unknown:
+            why = f"{deployed}, are deployed of {model!r}, and to which of them the route leads is not known: {unknown}"
+            raise ambiguous(model, why) from unknown
+        versions = [await self._version(model, name) for name in names]
+        if not versions:
+            raise ambiguous(model, f"{deployed}, are deployed of {model!r}, and the route leads to none of them now")
+        differing = difference(versions)
+        if differing:
+            raise ambiguous(model, f"the route of {model!r} may lead to {differing}")
+        return versions[0]
 
     async def _version(self, model: str, version: str) -> ModelVersion:
         known = self._catalogue.version(model, version)
