@@ -8,7 +8,7 @@ SERVED = frozenset({"split", "pinned"})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A request as one hop saw it. Text fields are empty, numbers 0, `grpc_status` -1, where there is nothing to say."""
+    """A request as one hop saw it; where there is nothing to say, text is empty, a number 0, `grpc_status` -1."""
 
     request_id: str
     hop: str
