@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 
 from libs import call as current
 from libs import identity
+from libs.bounds import FIELD_BYTES, cut
 from libs.contexts import BoundedContext
 from libs.decoding import decoded, each_decoded, tolerant
 from libs.errors import PenstockError
@@ -118,7 +119,7 @@ def _enter(method: str, metadata: dict[str, str]) -> None:
     identity.enter(metadata)
     request_id = identity.caller().request_id
     if request_id:
-        trace.get_current_span().set_attribute("penstock.request_id", request_id)
+        trace.get_current_span().set_attribute("penstock.request_id", cut(request_id, FIELD_BYTES))
 
 
 async def _abort(error: Exception, context: Context, method: str) -> None:

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import start_http_server
 
-ATTRIBUTE_CHARACTERS = 1024
+# room for a stack trace
+ATTRIBUTE_CHARACTERS = 16 * 1024
 
 
 class JsonLines(logging.Formatter):

@@ -79,6 +79,12 @@ async def test_a_call_is_a_span_of_the_callers_trace_and_names_its_request(trace
     assert span.status.status_code is StatusCode.UNSET
 
 
+async def test_a_long_request_id_is_cut(traced):
+    exporter, _, channel = traced
+    span = await span_of(exporter, channel, "m", [("x-request-id", "r" * 5000)])
+    assert len(span.attributes["penstock.request_id"].encode()) == 128
+
+
 async def test_a_call_without_a_request_id_has_none(traced):
     exporter, _, channel = traced
     assert "penstock.request_id" not in (await span_of(exporter, channel, "m")).attributes
