@@ -45,11 +45,15 @@ class LastKnownFile:
         """Replaces the file in one step. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
-        with fresh.open("w") as file:
+        with open(fresh, "w", opener=_private) as file:
             json.dump({"format": FORMAT, **asdict(known)}, file, separators=(",", ":"))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _decode(content: Any) -> Known:
