@@ -5,7 +5,7 @@ import time
 import pytest
 
 from deploy.local.ports import SERVICES
-from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest
+from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest, ReconcileRequest
 from penstock.experimentation.v1.experimentation_service_pb2 import AnalyzeExperimentRequest
 from penstock.feature_store.v1 import feature_registry_service_pb2 as features
 from penstock.health_monitoring.v1.health_monitoring_service_pb2 import ListTargetsRequest
@@ -29,6 +29,24 @@ def exposed(penstock, experiment="hardy-halves"):
     return sum(v.exposures for v in analysis.variants), sum(v.exposed_units for v in analysis.variants)
 
 
+def at_rest(penstock, model):
+    """What is charged, exposures and exposed units, once nothing of earlier calls is under way any more.
+
+    Every call of these tests has a unit and is in the experiment, so at rest as many are exposed as are charged.
+    """
+
+    def books():
+        found = penstock.costs.Reconcile(ReconcileRequest()).reconciliation
+        completed = sum(reading.value for reading in found.envoy)
+        return (
+            found.ledger_requests + found.failed_requests >= completed
+            and charged(penstock, model) == exposed(penstock)[0]
+        )
+
+    eventually(books, within=SETTLED_SECONDS, message="the books are closed before the test begins")
+    return charged(penstock, model), *exposed(penstock)
+
+
 def settled_at(penstock, model, wanted):
     """The ledger has exactly as many as were answered, and stays there."""
     eventually(lambda: charged(penstock, model) >= wanted, within=SETTLED_SECONDS, message="every answer is charged")
@@ -50,7 +68,7 @@ def everything_answers(penstock, model):
 
 
 def test_every_service_and_redis_die_and_no_native_call_fails(stack, penstock, model):
-    before, exposures = charged(penstock, model), exposed(penstock)[0]
+    before, exposures, _ = at_rest(penstock, model)
     with load(stack.address("ingress"), model, "headless") as seen:
         eventually(lambda: seen.succeeded > 500)
         parts = (*SERVICES, "redis")
@@ -75,7 +93,7 @@ def test_every_service_and_redis_die_and_no_native_call_fails(stack, penstock, m
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_that_restarts_in_the_middle_of_a_run_loses_nothing(stack, penstock, model, service):
-    before, exposures = charged(penstock, model), exposed(penstock)[0]
+    before, exposures, _ = at_rest(penstock, model)
     with load(stack.address("ingress"), model, f"restart-{service}") as seen:
         eventually(lambda: seen.succeeded > 300)
         stack.restart(service)
@@ -89,7 +107,7 @@ def test_a_service_that_restarts_in_the_middle_of_a_run_loses_nothing(stack, pen
 
 
 def test_cost_tracking_is_down_for_a_minute_under_load_and_every_request_is_charged_once(stack, penstock, model):
-    before, (exposures, units) = charged(penstock, model), exposed(penstock)
+    before, exposures, units = at_rest(penstock, model)
     with load(stack.address("ingress"), model, "unpaid") as seen:
         eventually(lambda: seen.succeeded > 300)
         with stack.held_down("cost_tracking"):
