@@ -79,12 +79,9 @@ def test_every_service_and_redis_die_and_no_native_call_fails(stack, penstock, m
         for part in parts:
             stack.release(part)
         for part in parts:
-            eventually(lambda part=part: stack.pid(part), within=60, message=f"{part} is started again")
-        eventually(
-            lambda: all(map(stack.ready, parts)) and everything_answers(penstock, model),
-            within=HEALED_SECONDS,
-            message="all is healed",
-        )
+            stack.wait_ready(part, within=60)
+        # each has returned; now they must find each other
+        eventually(lambda: everything_answers(penstock, model), within=HEALED_SECONDS, message="all is healed")
     assert seen.failures == []
     settled_at(penstock, model, before + seen.succeeded)
     eventually(lambda: exposed(penstock)[0] >= exposures + seen.succeeded, within=SETTLED_SECONDS)

@@ -110,7 +110,11 @@ async def test_sinks_that_die_and_come_back_get_the_rest(shipping, sinks):
 
 async def test_places_that_are_lost_or_spoilt_are_found_again_at_the_sinks(shipping, sinks):
     envoy = Writer(shipping.log)
-    for spoil in (lambda path: path.unlink(), lambda path: path.write_text("{"), lambda path: path.write_bytes(b"")):
+    for spoil in (
+        lambda path: path.unlink(missing_ok=True),
+        lambda path: path.write_text("{"),
+        lambda path: path.write_bytes(b""),
+    ):
         shipping.start()
         envoy.write(100)
         await eventually_async(lambda: sinks.all_have(envoy.written), within=30)
