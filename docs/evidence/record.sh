@@ -14,5 +14,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 } >"$here/$name.txt"
 "$@" >>"$here/$name.txt" 2>&1
 status=$?
+# where the checkout lies says nothing
+sed -i "s#$(CDPATH='' cd -- "$here/../.." && pwd)#.#g" "$here/$name.txt"
 echo "exit status: $status" >>"$here/$name.txt"
 exit $status
