@@ -164,13 +164,20 @@ async def test_every_replica_tells_its_watchers_of_every_change(replicas):
             assert part.complete
             yield part.revision, [a for a in part.allocations if a.model == "watched"]
 
+    async def told(watch, *, running):
+        """The next part in which the experiment runs, or does not; changes of other tests may come between."""
+        async for revision, allocations in watch:
+            if bool(allocations) == running:
+                return revision, allocations
+        raise AssertionError("the watch ended")
+
     watches = [of_model(replica.WatchAllocations(pb.WatchAllocationsRequest())) for replica in replicas]
     for watch in watches:
-        assert (await anext(watch))[1] == []
+        await told(watch, running=False)
     started = await running(replicas[0], "watched")
     revisions = set()
     for watch in watches:
-        revision, (allocation,) = await anext(watch)
+        revision, (allocation,) = await told(watch, running=True)
         assert allocation.experiment == started.name
         revisions.add(revision)
     assert len(revisions) == 1
@@ -179,7 +186,7 @@ async def test_every_replica_tells_its_watchers_of_every_change(replicas):
     assert (first.unchanged, first.complete, list(first.allocations)) == (True, True, [])
     await replicas[1].StopExperiment(pb.StopExperimentRequest(name=started.name))
     for watch in watches:
-        assert (await anext(watch))[1] == []
+        await told(watch, running=False)
         await watch.aclose()
     resumed.cancel()
 
