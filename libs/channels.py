@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from opentelemetry.instrumentation.grpc import aio_client_interceptors  # pyright: ignore[reportUnknownVariableType]
+from opentelemetry.instrumentation.grpc import aio_client_interceptors  # pyright: ignore[reportUnknownVariableType]  untyped there
 
 from libs.identity import caller
 

@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from opentelemetry import trace
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters  # pyright: ignore[reportUnknownVariableType]
+from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters  # pyright: ignore[reportUnknownVariableType]  untyped there
 from prometheus_client import Histogram
 
 from libs import call as current

@@ -37,7 +37,7 @@ def part(places: Places, ports: Ports, server: str) -> Part:
     def prepare() -> None:
         models.mkdir(parents=True, exist_ok=True)
         backend.assemble(environment, backends)
-        for left in Path("/dev/shm").glob(f"{segments}*"):  # noqa: S108
+        for left in Path("/dev/shm").glob(f"{segments}*"):  # noqa: S108  where Triton puts them
             left.unlink(missing_ok=True)
 
     return Part(

@@ -83,8 +83,7 @@ def proposed(
         faults.require(cheap, "price.nanodollars_per_unit", fault)
         if faults.require(effective_from, "price.effective_from", "required") and effective_from and effective_to:
             faults.require(effective_from < effective_to, "price.effective_to", "not after effective_from")
-    # what is missing has been refused above
-    assert meter is not None and effective_from is not None  # noqa: S101, PT018
+    assert meter is not None and effective_from is not None  # noqa: S101, PT018  what is missing has been refused above
     unit_price = Decimal(nanodollars_per_unit)
     return Price(price_id, meter, model, version, unit_price, effective_from, effective_to, now)
 

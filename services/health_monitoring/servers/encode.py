@@ -43,8 +43,7 @@ def health(value: Health) -> health_pb2.TargetHealth:
 def transition(value: Transition) -> health_pb2.Transition:
     return health_pb2.Transition(
         target=value.target,
-        # `from` is a word of Python
-        **{"from": STATES[value.before]},  # pyright: ignore[reportArgumentType]
+        **{"from": STATES[value.before]},  # pyright: ignore[reportArgumentType]  `from` is a word of Python
         to=STATES[value.after],
         reason=value.reason,
         time=_timestamp(value.time),

@@ -83,7 +83,7 @@ class DataPlane:
 
     def start(self) -> None:
         self.manager.start()
-        self.ads = self.manager.AdsHost(self.stack.address("routing"))  # pyright: ignore[reportAttributeAccessIssue]
+        self.ads = self.manager.AdsHost(self.stack.address("routing"))  # pyright: ignore[reportAttributeAccessIssue]  registered by name
         self.serve_ads()
 
     def stop(self) -> None:

@@ -157,7 +157,7 @@ async def test_a_fault_of_ours_ends_the_work_instead_of_a_target() -> None:
     @asynccontextmanager
     async def broken(_target: Target) -> AsyncGenerator[Ask]:
         raise ZeroDivisionError
-        yield  # pyright: ignore[reportUnreachable]
+        yield  # pyright: ignore[reportUnreachable]  makes it a generator
 
     probing = Probing(broken, RHYTHM, lambda *_: None)
     probing.watch([A])
