@@ -14,7 +14,7 @@ from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.explanation_pb2 import Explanation
 from penstock.routing.v1.route_pb2 import Route
 from penstock_client import Penstock
-from tests.models import shift
+from tests.models import WIDTH, shift
 from tests.polling import eventually
 
 READY_SECONDS = 60
@@ -32,8 +32,9 @@ def serve_shift(penstock: Penstock, model: str, versions: Iterable[int], **route
     await_servers(penstock, model, 2)
 
 
-def register_shift(penstock: Penstock, model: str, version: int) -> None:
-    digest = penstock.models.UploadArtifact(iter([reg.UploadArtifactRequest(chunk=shift(version))]), timeout=10).digest
+def register_shift(penstock: Penstock, model: str, version: int, width: int = WIDTH) -> None:
+    chunks = iter([reg.UploadArtifactRequest(chunk=shift(version, width))])
+    digest = penstock.models.UploadArtifact(chunks, timeout=10).digest
     made = ModelVersion(model=model, version=str(version), onnx_digest=digest)
     penstock.models.CreateModelVersion(reg.CreateModelVersionRequest(model_version=made))
 
