@@ -38,17 +38,18 @@ protos: setup ## write gen/ anew from protos/
 up: setup ## start the one-machine stack
 	@.venv/bin/penstock up
 
-down: ## stop it
+down: setup ## stop it
 	@.venv/bin/penstock down
 
-status: ## every part, its port, pid and readiness
+status: setup ## every part, its ports, pid and readiness
 	@.venv/bin/penstock status
 
-logs: ## follow a part: make logs PART=routing
+logs: setup ## the last lines of a part: make logs PART=routing
 	@.venv/bin/penstock logs $(PART)
 
 bench: setup ## run one: make bench NAME=native_path
-	@[ -n "$(NAME)" ] || { echo "usage: make bench NAME=native_path; there are: $$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | tr '\n' ' ')" >&2; exit 2; }
+	@known=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//'); \
+	 grep -qx -- "$(NAME)" <<<"$$known" || { echo "usage: make bench NAME=<one of:" $$known">" >&2; exit 2; }
 	@$(PY) -m benchmarks.$(NAME)
 
 fmt: setup ## format Python and protos

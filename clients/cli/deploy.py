@@ -53,10 +53,15 @@ def list_deployments(context: typer.Context, model: Annotated[str, typer.Argumen
 
 
 @app.command()
-def delete(context: typer.Context, model: str, version: str) -> None:
+def delete(
+    context: typer.Context,
+    model: str,
+    version: str,
+    force: Annotated[bool, typer.Option("--force", help="also while a route or an experiment names it")] = False,
+) -> None:
     """Take a version off its servers: traffic first, then the model."""
     at = session(context)
-    at.penstock.deployments.DeleteDeployment(pb.DeleteDeploymentRequest(model=model, version=version))
+    at.penstock.deployments.DeleteDeployment(pb.DeleteDeploymentRequest(model=model, version=version, force=force))
     at.console.print(f"{model} version {version} is being taken off its servers")
 
 

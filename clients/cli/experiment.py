@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.experimentation.v1 import experimentation_service_pb2 as pb
+from penstock.experimentation.v1.analysis_pb2 import VariantAnalysis
 from penstock.experimentation.v1.experiment_pb2 import Experiment, Variant
 
 app = typer.Typer(help="Compare versions on units.", no_args_is_help=True)
@@ -82,24 +84,33 @@ def show(context: typer.Context, name: str) -> None:
     """The evidence and the verdict."""
     at = session(context)
     found = at.penstock.experiments.AnalyzeExperiment(pb.AnalyzeExperimentRequest(name=name)).analysis
-    rows = [
-        (
-            v.variant,
-            v.version,
-            v.exposed_units,
-            v.outcomes,
-            v.positive_outcomes,
-            f"{v.mean_rate:.4f} [{v.rate_low:.4f}, {v.rate_high:.4f}]",
-            f"{v.lift:+.4f} [{v.lift_low:+.4f}, {v.lift_high:+.4f}]" if index else "",
-            f"{v.probability_better:.4f}" if index else "",
-        )
-        for index, v in enumerate(found.variants)
-    ]
-    columns = ("variant", "version", "units", "outcomes", "positive", "rate [95 %]", "lift [95 %]", "P(better)")
-    at.table(columns, rows, "")
+    at.table(("", *(v.variant for v in found.variants)), _evidence(found.variants), "")
+    at.console.print()
     at.console.print(found.verdict)
     if found.waiting_outcomes:
-        at.console.print(f"{found.waiting_outcomes} outcomes wait for their exposure")
+        at.console.print(
+            f"{found.waiting_outcomes} outcomes wait for their exposure, which the record log brings within seconds"
+        )
+
+
+def _evidence(variants: Sequence[VariantAnalysis]) -> list[tuple[object, ...]]:
+    """A row for each figure, a column for each variant; the first is the control."""
+
+    def row(name: str, figure: Callable[[VariantAnalysis], object]) -> tuple[object, ...]:
+        return name, *(figure(v) for v in variants)
+
+    def beside(name: str, figure: Callable[[VariantAnalysis], object]) -> tuple[object, ...]:
+        return name, "control", *(figure(v) for v in variants[1:])
+
+    return [
+        row("version", lambda v: v.version),
+        row("units", lambda v: v.exposed_units),
+        row("outcomes", lambda v: v.outcomes),
+        row("positive", lambda v: v.positive_outcomes),
+        row("rate [95 %]", lambda v: f"{v.mean_rate:.4f} [{v.rate_low:.4f}, {v.rate_high:.4f}]"),
+        beside("lift [95 %]", lambda v: f"{v.lift:+.4f} [{v.lift_low:+.4f}, {v.lift_high:+.4f}]"),
+        beside("P(better)", lambda v: f"{v.probability_better:.4f}"),
+    ]
 
 
 def _variant(text: str) -> Variant:
@@ -123,4 +134,4 @@ def _show(at: Session, experiments: list[Experiment]) -> None:
         for e in experiments
     ]
     columns = ("experiment", "model", "state", "variants", "coverage", "winner")
-    at.table(columns, rows, "No experiments yet: `penstock experiment create`.")
+    at.table(columns, rows, "No experiments yet: `penstock experiment create --help`.")

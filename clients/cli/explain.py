@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -36,12 +38,20 @@ def route(
         said.append(("bucket", f"{found.bucket} of 10000, salt {found.salt!r}"))
     if found.experiment:
         said.append(("experiment", f"{found.experiment}, variant {found.variant}"))
-    said.append(("attempts", " then ".join(found.chain)))
+    said.append(("attempts", attempts(found.chain) or "none: no server has a version for it"))
     at.table(("", ""), said, "")
+    at.console.print()
     rows = [(e.server, e.address, "in" if e.included else f"out: {e.exclusion_reason}") for e in found.endpoints]
-    at.table(("server", "address", ""), rows, "No server has it.")
-    shares = [(s.version, s.experiment, s.variant, f"{s.buckets / 100:g} %") for s in found.shares]
-    at.table(("version", "experiment", "variant", "share"), shares, "")
+    at.table(("server", "address", "takes calls"), rows, f"No server has it: `penstock deploy list {model}`.")
+    at.console.print()
+    shares = [(f"{s.buckets / 100:g} %", s.version, s.experiment, s.variant) for s in found.shares]
+    at.table(("share", "version", "experiment", "variant"), shares, "")
+
+
+def attempts(chain: Sequence[str]) -> str:
+    """The versions that one call is tried on: `version 2 up to 3 times, then version 1`."""
+    runs = [(version, len(list(same))) for version, same in groupby(chain)]
+    return ", then ".join(f"version {version}" + (f" up to {n} times" if n > 1 else "") for version, n in runs)
 
 
 @app.command()

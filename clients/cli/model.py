@@ -44,6 +44,8 @@ def register(
         raise typer.BadParameter("name an ONNX file, or say --external")
     at = session(context)
     models = at.penstock.models
+    # first: a file that is refused must leave no model behind
+    digest = models.UploadArtifact(_chunks(file), timeout=UPLOAD_SECONDS).digest if file else ""
     _unless_there(lambda: models.CreateModel(pb.CreateModelRequest(model=Model(name=name))))
     made = ModelVersion(
         model=name,
@@ -51,11 +53,9 @@ def register(
         stage=_stage(stage),
         feature_service=feature_service,
         class_labels=label,
+        onnx_digest=digest,
+        external=external,
     )
-    if file is None:
-        made.external = True
-    else:
-        made.onnx_digest = models.UploadArtifact(_chunks(file), timeout=UPLOAD_SECONDS).digest
     stored = models.CreateModelVersion(pb.CreateModelVersionRequest(model_version=made)).model_version
     at.console.print(f"{name} version {stored.version} is registered: {_signature(stored)}")
     if serve:

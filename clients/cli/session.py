@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import typer
 from google.protobuf.json_format import MessageToJson
@@ -17,10 +18,15 @@ from deploy.local.ports import Ports
 from penstock_client import Penstock
 
 
+def plain(**options: Any) -> Console:
+    """A console that shows text as it is: servers' words may have brackets and colons in them."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
 @dataclass
 class Session:
     connect: Callable[[], Penstock]
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+    console: Console = field(default_factory=plain)
     address: str = ""
     """host:port that `connect` connects to, for messages."""
 
@@ -40,11 +46,14 @@ class Session:
             self.penstock.close()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-        """Print rows, or the sentence `empty`."""
+        """Print rows, or the sentence `empty`. Columns of numbers are aligned to the right."""
         if not rows:
             self.console.print(empty)
             return
-        made = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+        for index, name in enumerate(columns):
+            counts = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
+            made.add_column(name, justify="right" if counts else "left", overflow="fold")
         for row in rows:
             made.add_row(*(str(cell) for cell in row))
         self.console.print(made)

@@ -38,6 +38,8 @@ def show(
     at.table((*by, "requests", "compute s", "dollars", "unpriced"), rows, "Nothing was charged yet.")
     if len(rows) > 1:
         at.console.print(f"total: {answer.total_nanodollars / NANO:.9f} dollars")
+    if any(r.unpriced_requests for r in answer.rows):
+        at.console.print("Unpriced: no price was in force, so 0 was charged. `penstock spend set-price` sets one.")
 
 
 @app.command()

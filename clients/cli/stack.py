@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from clients.cli.failures import fail
 from clients.cli.session import session
 from deploy.local import commands
 
@@ -36,6 +37,8 @@ def down(context: typer.Context) -> None:
 def status(context: typer.Context) -> None:
     """Every part, its ports, pid, readiness and restarts. Exits with 1 unless all are ready."""
     parts = commands.status()
+    if not any(part.process for part in parts.values()):
+        fail("Nothing is running.", "`penstock up` starts the stack.")
     rows = [
         (
             name,
@@ -46,16 +49,21 @@ def status(context: typer.Context) -> None:
         )
         for name, part in parts.items()
     ]
-    session(context).table(("part", "port", "pid", "state", "restarts"), rows, "no parts")
+    session(context).table(("part", "ports", "pid", "state", "restarts"), rows, "")
     if not all(part.ready for part in parts.values()):
         raise typer.Exit(1)
 
 
 def logs(
     context: typer.Context,  # noqa: ARG001  the same shape as its siblings
-    part: Annotated[str, typer.Argument(help="a part of `penstock status`, or supervisor")],
+    part: Annotated[str, typer.Argument(help="a part of `penstock status`, or supervisor")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until interrupted")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n")] = 100,
 ) -> None:
     """The last lines of a part's log."""
+    if not part:
+        fail(
+            f"Whose log? {', '.join((*commands.status(), 'supervisor'))}",
+            "`penstock logs routing -f` follows routing's.",
+        )
     commands.logs(part, follow=follow, lines=lines)

@@ -9,11 +9,10 @@ import pytest
 from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
-from rich.console import Console
 from typer.main import get_command
 
 from clients.cli.__main__ import app
-from clients.cli.session import Session
+from clients.cli.session import Session, plain
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2
 from penstock.experimentation.v1 import experimentation_service_pb2
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2
@@ -57,6 +56,11 @@ class Running:
 
     def refuse(self, service, method, code, message, reason="", faults=()):
         """Answer as a Penstock service refuses."""
+        called = SERVICES[service].methods_by_name[method]
+        if called.client_streaming:
+            _, rpc = self._channel.take_stream_unary(called)
+        else:
+            _, _, rpc = self._channel.take_unary_unary(called)
         status = Status(code=code.value[0], message=message)
         details = [ErrorInfo(reason=reason, domain="penstock")] if reason else []
         if faults:
@@ -67,7 +71,6 @@ class Running:
             packed = Any()
             packed.Pack(detail)
             status.details.append(packed)
-        _, _, rpc = self._channel.take_unary_unary(SERVICES[service].methods_by_name[method])
         rpc.send_initial_metadata(())
         rpc.terminate(None, (("grpc-status-details-bin", status.SerializeToString()),), code, message)
 
@@ -87,10 +90,10 @@ def penstock():
     """`penstock("route", "list")` starts a command."""
     with ThreadPoolExecutor(1) as thread:
 
-        def start(*arguments):
+        def start(*arguments, width=200):
             channel = grpc_testing.channel(SERVICES.values(), grpc_testing.strict_real_time())
             printed = io.StringIO()
-            console = Console(file=printed, width=200)
+            console = plain(file=printed, width=width)
             session = Session(lambda: Penstock.over(channel), console, address="ingress.example:1")
 
             def run():

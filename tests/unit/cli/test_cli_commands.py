@@ -81,6 +81,18 @@ def test_registering_an_external_version_takes_the_next_number(penstock):
     assert "x FP32[4] -> x FP32[4]" in running.printed()
 
 
+def test_a_file_that_is_refused_leaves_no_model_behind(penstock, tmp_path, capsys):
+    (file := tmp_path / "words.onnx").write_text("no model")
+    running = penstock("model", "register", "m", str(file))
+    faults = [("", "not an ONNX file")]
+    running.refuse(
+        "ModelRegistryService", "UploadArtifact", grpc.StatusCode.INVALID_ARGUMENT, "no", "ARTIFACT_INVALID", faults
+    )
+    # nothing else was called: a call that nobody answers would not have ended
+    assert running.failed() == 1
+    assert "  not an ONNX file\n" in capsys.readouterr().err
+
+
 def test_registering_with_serve_deploys_and_routes(penstock):
     running = penstock("model", "register", "m", "--external", "--version", "7", "--serve", "--server", "mine")
     running.answer("ModelRegistryService", "CreateModel", reg.CreateModelResponse())
@@ -204,13 +216,13 @@ def test_explain_route_shows_bucket_chain_and_who_is_out(penstock):
         bucket=0,
         experiment="e",
         variant="v",
-        chain=["2", "1"],
+        chain=["2", "2", "1"],
         endpoints=[Endpoint(server="b", address="h:1", exclusion_reason="unhealthy: no answer")],
     )
     sent = running.answer("RoutingService", "ExplainRoute", rt.ExplainRouteResponse(explanation=explanation))
     assert sent.unit == "u"
     printed = running.printed()
-    for said in ("0 of 10000", "2 then 1", "out: unhealthy: no answer", "e, variant v"):
+    for said in ("0 of 10000", "version 2 up to 2 times, then version 1", "out: unhealthy: no answer", "e, variant v"):
         assert said in printed
 
 
@@ -226,7 +238,16 @@ def test_spend_groups_as_asked_and_prints_dollars(penstock):
     row = SpendRow(group=["local", "1"], requests=3, compute_us=1500, nanodollars=6_000)
     sent = running.answer("CostTrackingService", "GetSpend", cost.GetSpendResponse(rows=[row], total_nanodollars=6_000))
     assert list(sent.group_by) == [DIMENSION_TENANT, DIMENSION_VERSION]
-    assert "0.000006000" in running.printed()
+    printed = running.printed()
+    assert "0.000006000" in printed
+    assert "Unpriced" not in printed
+
+
+def test_spend_says_why_nothing_was_charged(penstock):
+    running = penstock("spend")
+    row = SpendRow(group=["m"], requests=3, unpriced_requests=3)
+    running.answer("CostTrackingService", "GetSpend", cost.GetSpendResponse(rows=[row]))
+    assert "penstock spend set-price" in running.printed()
 
 
 def reading(source, value=None, error=""):
@@ -274,6 +295,34 @@ def test_experiment_create_reads_its_variants(penstock):
     made.state = Experiment.STATE_RUNNING
     running.answer("ExperimentationService", "StartExperiment", exp.StartExperimentResponse(experiment=made))
     assert "running" in running.printed()
+
+
+def test_experiment_show_has_a_line_for_each_figure_in_80_columns(penstock):
+    running = penstock("experiment", "show", "e", width=80)
+    figures = {"exposed_units": 123_456, "mean_rate": 0.5, "rate_low": 0.25, "rate_high": 0.75}
+    lift = {"lift": 0.0213, "lift_low": -0.0401, "lift_high": 0.087}
+    variants = [VariantAnalysis(variant="old", **figures), VariantAnalysis(variant="new", **figures, **lift)]
+    analysis = Analysis(experiment="e", variants=variants, verdict="no winner")
+    running.answer("ExperimentationService", "AnalyzeExperiment", exp.AnalyzeExperimentResponse(analysis=analysis))
+    lines = [" ".join(line.split()) for line in running.printed().splitlines()]
+    assert lines[0] == "old new"
+    assert "units 123456 123456" in lines
+    assert "rate [95 %] 0.5000 [0.2500, 0.7500] 0.5000 [0.2500, 0.7500]" in lines
+    assert "lift [95 %] control +0.0213 [-0.0401, +0.0870]" in lines
+
+
+def test_what_a_server_says_is_shown_as_it_is(penstock):
+    running = penstock("explain", "health")
+    target = TargetHealth(target="server/a", reason="[bold]no[/bold] answer on [::1]:8001")
+    running.answer("HealthMonitoringService", "ListTargets", hm.ListTargetsResponse(targets=[target]))
+    assert "[bold]no[/bold] answer on [::1]:8001" in running.printed()
+
+
+def test_deleting_by_force(penstock):
+    running = penstock("deploy", "delete", "m", "1", "--force")
+    sent = running.answer("DeploymentService", "DeleteDeployment", dep.DeleteDeploymentResponse())
+    assert sent.force
+    running.printed()
 
 
 def test_experiment_show_prints_the_verdict(penstock):

@@ -8,6 +8,19 @@ import grpc
 import pytest
 import typer
 
+from clients.cli.failures import NEXT
+from penstock.errors.v1.reason_pb2 import ErrorReason
+
+# what no command can meet: it declares no features, sends no request ids, and a wrong request names its fields
+ELSEWHERE = {
+    "UNSPECIFIED",
+    "INVALID_REQUEST",
+    "REQUEST_ID_REUSED",
+    "ENTITY_EXISTS",
+    "FEATURE_VIEW_EXISTS",
+    "FEATURE_SERVICE_EXISTS",
+}
+
 
 def test_a_refusal_says_what_to_do_next(penstock, capsys):
     running = penstock("route", "delete", "m")
@@ -28,6 +41,60 @@ def test_every_fault_of_the_request_is_listed(penstock, capsys):
     said = capsys.readouterr().err
     assert "  route.default_version: is not a number" in said
     assert "  route.model: has a space" in said
+
+
+def test_every_reason_that_a_command_can_meet_has_a_next_step():
+    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118  a wrapper, no dict
+    assert set(NEXT) == reasons - ELSEWHERE
+
+
+def test_what_the_state_of_things_forbids_is_no_wrong_request(penstock, capsys):
+    running = penstock("experiment", "start", "e")
+    faults = [("variants[1].version", "version 2 is ready on no server")]
+    running.refuse(
+        "ExperimentationService",
+        "StartExperiment",
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "not ready",
+        "VERSION_NOT_READY",
+        faults,
+    )
+    assert running.failed() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Not as things stand:\n  variants[1].version: version 2 is ready on no server\n")
+    assert "penstock deploy create" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "told"),
+    [
+        # Envoy's words for a service that is down
+        ("UNAVAILABLE", "upstream connect error or disconnect/reset before headers", "the service behind it does not"),
+        ("UNAVAILABLE", "no healthy upstream", "`penstock status`"),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", "`penstock status`"),
+        # a Triton's port in the place of the ingress
+        ("UNIMPLEMENTED", "", "--address must be its host:port"),
+    ],
+)
+def test_an_answer_that_no_service_gave(penstock, capsys, code, message, told):
+    running = penstock("route", "list")
+    running.refuse("RoutingService", "ListRoutes", grpc.StatusCode[code], message)
+    assert running.failed() == 1
+    assert told in capsys.readouterr().err
+
+
+def test_the_log_of_no_part(penstock, capsys):
+    assert penstock("logs").failed() == 1
+    said = capsys.readouterr().err
+    assert "triton-a" in said
+    assert "penstock logs routing" in said
+
+
+def test_a_status_of_nothing(tmp_path):
+    assert command("status", PENSTOCK_HOME=str(tmp_path)) == (
+        1,
+        "Nothing is running.\n`penstock up` starts the stack.\n",
+    )
 
 
 def test_nobody_there(penstock, capsys):
