@@ -18,6 +18,10 @@ METADATA_BYTES = 256
 VIOLATIONS = 20
 STATUS_BYTES = 7 * 1024
 """Of headers; the rest of 8 KiB is for other trailers."""
+TRAILER_BYTES = 1024
+"""Of what else a call that is aborted may send."""
+ENTRY_BYTES = 32
+"""What HTTP/2 adds to the length of a header when it counts."""
 ELLIPSIS = "…"
 
 

@@ -1,12 +1,13 @@
 """A call's context by which no more leaves than may."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import grpc
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from libs.bounds import MESSAGE_BYTES, bounded, cut
+from libs.bounds import ENTRY_BYTES, MESSAGE_BYTES, TRAILER_BYTES, bounded, cut
 
 DETAILS = "grpc-status-details-bin"
 
@@ -21,7 +22,7 @@ class BoundedContext:
         return getattr(self._context, name)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
-        await self._context.abort(code, cut(details, MESSAGE_BYTES), trailing_metadata)
+        await self._context.abort(code, cut(details, MESSAGE_BYTES), tuple(_first(trailing_metadata)))
 
     async def abort_with_status(self, status: grpc.Status) -> None:
         for key, value in cast(Any, status).trailing_metadata or ():
@@ -31,3 +32,13 @@ class BoundedContext:
 
     def set_details(self, details: str) -> None:
         self._context.set_details(cut(details, MESSAGE_BYTES))
+
+
+def _first(metadata: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Each entry for which there is still room, whole: half a value would say something else."""
+    room = TRAILER_BYTES
+    for key, value in metadata or ():
+        size = len(key) + len(value.encode() if isinstance(value, str) else value) + ENTRY_BYTES
+        if size <= room:
+            room -= size
+            yield key, value

@@ -18,15 +18,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True)
+class Violation:
+    """One fault: `field` is the path in the request (`route.fallback_versions[1]`)."""
+
+    field: str
+    description: str
+
+
 class PenstockError(Exception):
     """Raise one of the seven below, never this."""
 
-    def __init__(self, reason: str, message: str, *, retry_after_seconds: float | None = None, **metadata: str) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        violations: Iterable[Violation] = (),
+        **metadata: str,
+    ) -> None:
+        """`violations` are the fields that name what the state of things does not allow; Invalid always has some."""
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.metadata = metadata
         self.retry_after_seconds = retry_after_seconds
+        self.violations = tuple(violations)
 
 
 class NotFound(PenstockError): ...
@@ -47,19 +65,11 @@ class Exhausted(PenstockError): ...
 class Unavailable(PenstockError): ...
 
 
-@dataclass(frozen=True)
-class Violation:
-    """One fault: `field` is the path in the request (`route.fallback_versions[1]`)."""
-
-    field: str
-    description: str
-
-
 class Invalid(PenstockError):
     def __init__(self, violations: Iterable[Violation], *, reason: str = "INVALID_REQUEST") -> None:
-        self.violations = tuple(violations)
-        message = "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in self.violations)
-        super().__init__(reason, message)
+        found = tuple(violations)
+        message = "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in found)
+        super().__init__(reason, message, violations=found)
 
 
 class Faults:

@@ -32,11 +32,11 @@ def code_of(error: errors.PenstockError) -> grpc.StatusCode:
 
 
 def status_of(error: errors.PenstockError) -> Status:
-    """The status with ErrorInfo, BadRequest for Invalid, RetryInfo where waiting helps; bounded, whatever was asked."""
+    """The status with ErrorInfo, BadRequest where fields are to blame, RetryInfo where waiting helps; bounded."""
     message = cut(error.message, MESSAGE_BYTES)
     details = [packed(info(error.reason, DOMAIN, error.metadata))]
     status = Status(code=code_of(error).value[0], message=message, details=details)
-    if isinstance(error, errors.Invalid):
+    if error.violations or isinstance(error, errors.Invalid):
         violations = [violation(v.field, v.description) for v in error.violations]
         status.details.append(packed(BadRequest(field_violations=violations)))
     if error.retry_after_seconds is not None:
@@ -69,7 +69,7 @@ def from_sibling(error: grpc.aio.AioRpcError, service: str) -> errors.PenstockEr
     if reason and error.code() in kinds:
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
             return errors.Invalid(_violations(error) or [errors.Violation("", message)], reason=reason)
-        return kinds[error.code()](reason, message)
+        return kinds[error.code()](reason, message, violations=_violations(error))
     return errors.Unavailable("SERVICE_UNAVAILABLE", f"{service} did not answer: {message}", service=service)
 
 

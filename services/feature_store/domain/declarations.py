@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from libs.errors import Faults, NotFound, PenstockError
+from libs.errors import Faults, NotFound, PenstockError, Violation
 from services.feature_store.domain.columns import NUMERIC, Field, ValueType
 from services.feature_store.domain.definitions import (
     Aggregation,
@@ -51,7 +51,8 @@ class Absent:
 
     def _not_found(self) -> PenstockError:
         reason = self._names[0][0]
-        return NotFound(reason, "; ".join(dict.fromkeys(message for _, _, message in self._names)))
+        violations = [Violation(path, message) for _, path, message in self._names]
+        return NotFound(reason, "; ".join(dict.fromkeys(v.description for v in violations)), violations=violations)
 
 
 def check_entity(entity: Entity, faults: Faults) -> None:

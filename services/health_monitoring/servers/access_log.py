@@ -3,15 +3,18 @@
 deploy/envoy/bootstrap.yaml (`upstream_log`) says what Envoy puts into an entry.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import grpc
 from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
 from libs.clock import Clock
+from libs.errors import Invalid, Violation
 from services.health_monitoring.domain.allowance import Allowance
 from services.health_monitoring.domain.blame import (
     CANCELLED,
@@ -22,6 +25,8 @@ from services.health_monitoring.domain.blame import (
     of_http,
 )
 from services.health_monitoring.domain.calls import Attempt
+
+log = logging.getLogger(__name__)
 
 # xds-protos brings no types
 _als: Any = als_pb2
@@ -69,12 +74,13 @@ class AccessLogServicer:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"StreamAccessLogs": handler}),))
 
     async def stream(self, messages: AsyncIterator[bytes], _context: Any) -> Any:
+        """Raises Invalid, which ends the stream, at the first message that is read and is none."""
         async for message in messages:
             started = time.perf_counter()
             if not self._allowance.left(started):
                 DROPPED.inc()
                 continue
-            self.take(_als.StreamAccessLogsMessage.FromString(message))
+            self.take(_read(message))
             self._allowance.spend(time.perf_counter() - started)
         return _als.StreamAccessLogsResponse()
 
@@ -90,6 +96,14 @@ class AccessLogServicer:
                 counted += 1
         self._counted.inc(counted)
         self._ignored.inc(len(message.http_logs.log_entry) - counted)
+
+
+def _read(message: bytes) -> Any:
+    try:
+        return _als.StreamAccessLogsMessage.FromString(message)
+    except DecodeError as error:
+        log.warning("the access log stream ends: a message of %d bytes is no StreamAccessLogsMessage", len(message))
+        raise Invalid([Violation("", "not a message of the type that this method takes")]) from error
 
 
 def attempt_of(entry: Any) -> Attempt | None:

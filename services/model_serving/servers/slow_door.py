@@ -3,6 +3,7 @@
 Inference only ever goes on by the native route, so that nothing passes the policy by.
 """
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from services.model_serving.servers import statistics
 ROUTING_KEY = "x-penstock-routing-key"
 SLOW_DOOR = "x-penstock-slow-door"
 ASK_SECONDS = 5.0
+A_NUMBER = re.compile(r"[0-9]{1,18}")
 Headers = Sequence[tuple[str, str]]
 # tritonclient has no type stubs: its messages, and what is made of them, are only named here
 Message = Any
@@ -63,7 +65,7 @@ class SlowDoor(Servicer):
         try:
             answer, headers = await self._route.infer(request, _passed_on(context), context.time_remaining())
         except grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "", (*_said(error), (SLOW_DOOR, "1")))
+            await context.abort(error.code(), error.details() or "", ((SLOW_DOOR, "1"), *_said(error)))
             raise
         await context.send_initial_metadata((*headers, (SLOW_DOOR, "1")))
         return answer
@@ -99,6 +101,7 @@ class SlowDoor(Servicer):
         return pb.ServerMetadataResponse(name=OUR_NAME, version=version, extensions=extensions)
 
     async def ModelReady(self, request: Message, context: Any) -> Message:
+        await _check_version(request.version, context)
         address = self._catalogue.ready_address(request.name, request.version)
         return pb.ModelReadyResponse(ready=address is not None)
 
@@ -163,6 +166,7 @@ class SlowDoor(Servicer):
         await _refuse(context, "settings of one server are asked of that server")
 
     async def _of_ready(self, model: str, version: str, context: Any) -> Any:
+        await _check_version(version, context)
         address = self._catalogue.ready_address(model, version)
         if address is None:
             await context.abort(*_unknown(model, version))
@@ -214,6 +218,13 @@ def _said(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
 def _failed(request: Message, text: str) -> Message:
     answer = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
     return pb.ModelStreamInferResponse(error_message=text, infer_response=answer)
+
+
+async def _check_version(version: str, context: Any) -> None:
+    """As a Triton refuses what is no version at all; one that is nowhere is another matter."""
+    if version and not A_NUMBER.fullmatch(version):
+        text = f"invalid model version specified {version!r}, version should be an integral value > 0"
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def _unknown(model: str, version: str) -> tuple[grpc.StatusCode, str]:

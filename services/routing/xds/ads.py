@@ -64,7 +64,7 @@ class Ads:
         return None
 
     async def serve(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """One stream, from Envoy's first request, which names it, to its end."""
+        """One stream, from Envoy's first request, which names it, to its end. Raises what reading raises."""
         first = await anext(requests, None)
         if first is None:
             return
@@ -79,6 +79,8 @@ class Ads:
                 SENT.labels(_short(response.type_url)).inc(len(response.resources))
                 yield _encoded(response, self._newest)
                 self._note(name, stream)
+            if not reading.cancelled():
+                reading.result()  # what ended the reading ends the stream: a malformed request is no orderly end
         finally:
             reading.cancel()
             await asyncio.wait([reading])

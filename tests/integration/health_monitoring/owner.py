@@ -11,14 +11,19 @@ from penstock.experimentation.v1.experimentation_service_pb2_grpc import (
     add_ExperimentationServiceServicer_to_server,
 )
 from penstock.model_serving.v1 import deployment_service_pb2 as model_serving
+from penstock.model_serving.v1 import model_registry_service_pb2 as registry
 from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement, Server
 from penstock.model_serving.v1.deployment_service_pb2_grpc import (
     DeploymentServiceServicer,
     add_DeploymentServiceServicer_to_server,
 )
+from penstock.model_serving.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceServicer,
+    add_ModelRegistryServiceServicer_to_server,
+)
 
 
-class Owner(DeploymentServiceServicer, ExperimentationServiceServicer):
+class Owner(DeploymentServiceServicer, ModelRegistryServiceServicer, ExperimentationServiceServicer):
     """model_serving, and an experimentation without experiments, on the ports where the mesh looks for them."""
 
     def __init__(self, ports) -> None:
@@ -36,6 +41,8 @@ class Owner(DeploymentServiceServicer, ExperimentationServiceServicer):
         ):
             server = grpc.aio.server()
             add_to(self, server)
+            if name == "model_serving":
+                add_ModelRegistryServiceServicer_to_server(self, server)
             assert server.add_insecure_port(f"127.0.0.1:{self._ports[name]}")
             await server.start()
             self._running.append(server)
@@ -61,6 +68,10 @@ class Owner(DeploymentServiceServicer, ExperimentationServiceServicer):
             )
             for (model, version), on in deployed.items()
         )
+
+    async def GetModelVersion(self, request, context):
+        """Whatever is asked for is registered."""
+        return registry.GetModelVersionResponse()
 
     async def ListServers(self, request, context):
         later = [server for server in self._servers if server.name > request.page_token]

@@ -34,6 +34,9 @@ class Servicer(rpc.RoutingServiceServicer):
             raise RuntimeError("SELECT secret FROM table")
         if request.model == "abort":
             await context.abort(grpc.StatusCode.DATA_LOSS, "on purpose")
+        if request.model == "abort with trailers":
+            more = [("x-penstock-long", "v" * 70_000), *((f"x-penstock-{n}", "v" * 40) for n in range(5_000))]
+            await context.abort(grpc.StatusCode.DATA_LOSS, "on purpose", (("x-penstock-first", "kept"), *more))
         if request.model.startswith("abort é"):
             await context.abort(grpc.StatusCode.DATA_LOSS, request.model)
         if request.model.startswith("abort with é"):
@@ -118,6 +121,15 @@ async def test_a_long_text_of_a_request_comes_back_cut_and_spares_the_connection
     assert error.details().endswith("…")
     assert not other.done()
     other.cancel()
+
+
+async def test_trailers_of_an_abort_are_those_for_which_there_is_room(server):
+    error = await failure(server[1], "abort with trailers")
+    assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "on purpose")
+    kept = [(key, value) for key, value in error.trailing_metadata() if key.startswith("x-penstock-")]
+    assert kept[0] == ("x-penstock-first", "kept")
+    assert 2 < len(kept) < 20
+    assert all(value in ("kept", "v" * 40) for _, value in kept)
 
 
 async def test_a_method_that_is_not_served_is_unimplemented(server):
