@@ -14,7 +14,7 @@ from penstock.experimentation.v1 import experimentation_service_pb2 as pb
 from penstock.experimentation.v1.experiment_pb2 import Allocation
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import add_ExperimentationServiceServicer_to_server
 from services.experimentation import config
-from services.experimentation.clients import RoutingClient
+from services.experimentation.clients import RoutingClient, ServingClient
 from services.experimentation.servers.experimentation import ExperimentationServicer
 from services.experimentation.servers.feed import AllocationFeed
 from services.experimentation.stores.evidence import PostgresEvidence
@@ -36,6 +36,7 @@ async def build(settings: config.Config) -> serve.App:
         experiments=experiments,
         evidence=PostgresEvidence(database),
         routes=RoutingClient(mesh),
+        serving=ServingClient(mesh),
         publisher=publisher,
         clock=SystemClock(),
     )

@@ -13,7 +13,7 @@ from libs.clock import SystemClock
 from libs.postgres import Database
 from libs.workers import run_workers
 from services.model_serving import config
-from services.model_serving.clients import features, inference, routing, triton
+from services.model_serving.clients import experiments, features, inference, routing, triton
 from services.model_serving.domain.catalogue import Catalogue
 from services.model_serving.domain.control import ServerLoop
 from services.model_serving.domain.deployment import Server
@@ -47,14 +47,16 @@ async def build(settings: config.Config) -> serve.App:
         database.on_notification(rows.CHANGED, lambda _, woken=woken: woken.wake())
     mesh, native = open_channel(settings.mesh_address), open_channel(settings.mesh_address, deadline_seconds=None)
     route = inference.NativeRoute(native)
-    predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routing.Routing(mesh), clock.monotonic)
+    routes = routing.Routing(mesh)
+    users = (routes, experiments.Experiments(mesh))
+    predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routes, clock.monotonic)
     once = partial(idempotency.once, database)
 
     def register(server: grpc.aio.Server) -> None:
         registry.ModelRegistry(models, files, once, clock).add_to(server)
-        deployments.DeploymentServer(fleet_store, placed, announcer.publisher, once, clock, triton.is_ourselves).add_to(
-            server
-        )
+        deployments.DeploymentServer(
+            fleet_store, placed, announcer.publisher, once, clock, triton.is_ourselves, users
+        ).add_to(server)
         predictions.Predictions(predictor, clock).add_to(server)
         slow_door.SlowDoor(route, catalogue, tritons).add_to(server)
 

@@ -15,7 +15,9 @@ from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.routing_service_pb2_grpc import add_RoutingServiceServicer_to_server
 from services.routing import clients, config
 from services.routing.compilation import Compilation
+from services.routing.domain.existing import require_existing
 from services.routing.domain.known import Ears
+from services.routing.domain.policy import Route
 from services.routing.servers import public
 from services.routing.servers.routing import RoutingServicer
 from services.routing.stores.last_known import LastKnownFile
@@ -38,8 +40,19 @@ async def build(settings: config.Config) -> serve.App:
     last_known = LastKnownFile(settings.state_dir)
     ears = Ears(last_known.read())
     compilation = Compilation(ears, compile_snapshot, ads.publish, last_known)
+    registry = clients.Registry(mesh)
+
+    async def existing(route: Route, before: Route | None) -> None:
+        await require_existing(route, before, ears.known.deployed, registry)
+
     servicer = RoutingServicer(
-        database=database, routes=routes, proxies=ads, policies=compilation, export=export, clock=clock
+        database=database,
+        routes=routes,
+        proxies=ads,
+        policies=compilation,
+        export=export,
+        require_existing=existing,
+        clock=clock,
     )
 
     def register(server: grpc.aio.Server) -> None:

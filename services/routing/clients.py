@@ -1,4 +1,4 @@
-"""What the owners of deployments, allocations and health say, followed through the mesh listener for ever."""
+"""What the owners of deployments, allocations and health say, followed for ever; and their registry, asked."""
 
 import logging
 from collections.abc import AsyncIterator, Iterable
@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 import grpc
 
 from libs import watch
+from libs.errors import NotFound
+from libs.statuses import from_sibling
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
 from penstock.experimentation.v1.experiment_pb2 import Allocation as SaidAllocation
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceStub
@@ -20,10 +22,15 @@ from penstock.model_serving.v1 import deployment_service_pb2 as model_serving
 from penstock.model_serving.v1.deployment_pb2 import Deployment as SaidDeployment
 from penstock.model_serving.v1.deployment_pb2 import Placement
 from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from penstock.model_serving.v1.model_registry_service_pb2 import GetModelVersionRequest
+from penstock.model_serving.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from services.routing.domain.known import Deployed
-from services.routing.domain.policy import Allocation, Deployment, Range, Server, Unhealthy
+from services.routing.domain.policy import Allocation, Deployment, ModelVersion, Range, Server, Unhealthy
 
 log = logging.getLogger(__name__)
+
+ASK_SECONDS = 2.0
+"""Long enough to connect again to a mesh listener that has just come up."""
 
 
 async def follow_deployed(mesh: grpc.aio.Channel) -> AsyncIterator[Deployed]:
@@ -57,6 +64,25 @@ async def follow_unhealthy(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Unheal
         lambda part: part.targets,
     ):
         yield unhealthy(said.items)
+
+
+class Registry:
+    """model_serving's, through the mesh listener."""
+
+    def __init__(self, mesh: grpc.aio.Channel) -> None:
+        self._stub = ModelRegistryServiceStub(mesh)
+
+    async def has(self, target: ModelVersion) -> bool:
+        """Whether the version is registered. Raises Unavailable."""
+        asked = GetModelVersionRequest(model=target.model, version=target.version)
+        try:
+            await self._stub.GetModelVersion(asked, timeout=ASK_SECONDS, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            refusal = from_sibling(error, "model_serving")
+            if isinstance(refusal, NotFound):
+                return False
+            raise refusal from error
+        return True
 
 
 def deployed(said: Iterable[SaidDeployment]) -> Deployed:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from libs.assignment import BUCKETS
-from libs.errors import Faults, NotFound, Precondition
+from libs.errors import Faults, NotFound, Precondition, Violation
 from services.experimentation.domain.text import is_text
 
 NAME = re.compile(r"[a-z0-9-]{1,63}")
@@ -144,6 +144,20 @@ class Experiment:
     def has_graduated(self, variant: str) -> bool:
         """Whether graduating it again for this variant (empty: the winner) has nothing left to do."""
         return self.state is State.GRADUATED and variant in ("", self.winner)
+
+    def require_ready(self, ready: frozenset[str]) -> None:
+        """Raise VERSION_NOT_READY, with every variant to blame, unless all versions are among those ready to serve."""
+        violations = [
+            Violation(f"experiment.variants[{index}].version", f"version {variant.version} is ready on no server")
+            for index, variant in enumerate(self.draft.variants)
+            if variant.version not in ready
+        ]
+        if violations:
+            unready = ", ".join(sorted({v.version for v in self.draft.variants} - ready, key=int))
+            message = f"version {unready} of model {self.model!r} is ready on no server: deploy it first"
+            raise Precondition(
+                "VERSION_NOT_READY", message, violations=violations, experiment=self.name, model=self.model
+            )
 
     def require(self, state: State, done: str) -> None:
         """Raise EXPERIMENT_STATE unless it is in the state in which it can be `done` something to."""

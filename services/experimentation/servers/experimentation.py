@@ -39,6 +39,12 @@ class Routes(Protocol):
     async def set_default_version(self, model: str, version: str) -> None: ...
 
 
+class Serving(Protocol):
+    """What a start needs of model_serving."""
+
+    async def ready_versions(self, model: str) -> frozenset[str]: ...
+
+
 class ExperimentationServicer(ExperimentationServiceServicer):
     def __init__(
         self,
@@ -46,6 +52,7 @@ class ExperimentationServicer(ExperimentationServiceServicer):
         experiments: Experiments,
         evidence: EvidenceStore,
         routes: Routes,
+        serving: Serving,
         publisher: Publisher[Allocation],
         clock: Clock,
     ) -> None:
@@ -53,6 +60,7 @@ class ExperimentationServicer(ExperimentationServiceServicer):
         self._experiments = experiments
         self._evidence = evidence
         self._routes = routes
+        self._serving = serving
         self._publisher = publisher
         self._clock = clock
 
@@ -88,6 +96,8 @@ class ExperimentationServicer(ExperimentationServiceServicer):
         async def start() -> pb.StartExperimentResponse:
             started = (await self._experiments.hold(request.name)).started(self._clock.now())
             require_room(started, await self._experiments.running(started.model))
+            # last, as it is the one that waits for a sibling; unanswered, nothing starts and what runs goes on
+            started.require_ready(await self._serving.ready_versions(started.model))
             saved = await self._experiments.save(started)
             return pb.StartExperimentResponse(
                 experiment=experiment_message(saved), allocation=allocation_message(saved)

@@ -1,14 +1,17 @@
-"""routing, asked for where a caller may be led."""
+"""routing, asked for where a caller may be led, and which versions a route names."""
 
 from collections.abc import Sequence
 
 import grpc
 
+from libs.errors import NotFound
 from libs.statuses import from_sibling
 from penstock.routing.v1 import routing_service_pb2, routing_service_pb2_grpc
 
 SERVICE = "routing"
 LONGEST_SECONDS = 1.0
+USES_SECONDS = 2.0
+"""Long enough to connect again to a mesh listener that has just come up."""
 
 
 class Routing:
@@ -29,3 +32,17 @@ class Routing:
         found = explanation.chain or [share.version for share in explanation.shares]
         # a fallback of another model is `model/version`
         return list(dict.fromkeys(version for version in found if "/" not in version))
+
+    async def uses(self, model: str, version: str) -> Sequence[str]:
+        """Its places in the model's route. Raises Unavailable."""
+        request = routing_service_pb2.GetRouteRequest(model=model)
+        try:
+            route = (await self._stub.GetRoute(request, timeout=USES_SECONDS, wait_for_ready=True)).route
+        except grpc.aio.AioRpcError as error:
+            refusal = from_sibling(error, SERVICE)
+            if isinstance(refusal, NotFound):
+                return ()
+            raise refusal from error
+        places = {"the default version of its route": [route.default_version]}
+        places["a fallback of its route"] = list(route.fallback_versions)
+        return [place for place, versions in places.items() if version in versions]

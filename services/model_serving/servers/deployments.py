@@ -24,6 +24,7 @@ from penstock.model_serving.v1.deployment_service_pb2_grpc import (
 from services.model_serving.domain.catalogue import Catalogue, Deployed
 from services.model_serving.domain.deployment import Deployment, PlacementState, Server, check_server, check_servers
 from services.model_serving.domain.reconcile import Unseen
+from services.model_serving.domain.usage import Users, require_unused
 from services.model_serving.servers import messages
 from services.model_serving.servers.registry import Once
 
@@ -118,14 +119,16 @@ class DeploymentServer(DeploymentServiceServicer):
         once: Once,
         clock: Clock,
         is_ourselves: Callable[[str], Awaitable[bool]],
+        users: Sequence[Users],
     ) -> None:
-        """`is_ourselves` says whether Penstock itself answers at an address."""
+        """`is_ourselves` says whether Penstock itself answers at an address; `users` are asked before a deletion."""
         self._servers = servers
         self._deployments = deployments
         self._publisher = publisher
         self._once = once
         self._clock = clock
         self._is_ourselves = is_ourselves
+        self._users = users
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_DeploymentServiceServicer_to_server(self, server)
@@ -179,6 +182,9 @@ class DeploymentServer(DeploymentServiceServicer):
 
     async def DeleteDeployment(self, request: pb.DeleteDeploymentRequest, context: Any) -> pb.DeleteDeploymentResponse:
         async def perform() -> pb.DeleteDeploymentResponse:
+            current = await self._deployments.get_deployment(request.model, request.version)
+            if not (request.force or current.deleting):
+                await require_unused(self._users, request.model, request.version)
             deleting = await self._deployments.delete_deployment(request.model, request.version, self._clock.now())
             return pb.DeleteDeploymentResponse(deployment=messages.deployment(deleting))
 

@@ -1,11 +1,11 @@
 """RoutingService: routes, and what became of them in Envoy."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from libs.clock import Clock
-from libs.errors import Unavailable, collecting
+from libs.errors import NotFound, Unavailable, collecting
 from libs.idempotency import once
 from libs.paging import page
 from libs.postgres import Database
@@ -27,7 +27,10 @@ class Policies(Protocol):
 
 
 class RoutingServicer(RoutingServiceServicer):
-    """Decodes, asks the store or the policy, encodes. `export` writes a snapshot as YAML."""
+    """Decodes, asks the store or the policy, encodes. `export` writes a snapshot as YAML.
+
+    `require_existing` refuses a route (given with the one before) that names what does not exist.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class RoutingServicer(RoutingServiceServicer):
         proxies: Proxies,
         policies: Policies,
         export: Callable[[Snapshot], str],
+        require_existing: Callable[[Route, Route | None], Awaitable[None]],
         clock: Clock,
     ) -> None:
         self._database = database
@@ -44,6 +48,7 @@ class RoutingServicer(RoutingServiceServicer):
         self._proxies = proxies
         self._policies = policies
         self._export = export
+        self._require_existing = require_existing
         self._clock = clock
 
     async def CreateRoute(self, request: pb.CreateRouteRequest, context: Any) -> pb.CreateRouteResponse:
@@ -52,6 +57,7 @@ class RoutingServicer(RoutingServiceServicer):
             check_route(route, faults)
 
         async def perform() -> pb.CreateRouteResponse:
+            await self._require_existing(route, None)
             stored = await self._routes.create(route, self._clock.now())
             return pb.CreateRouteResponse(route=messages.encode_stored(stored))
 
@@ -79,6 +85,8 @@ class RoutingServicer(RoutingServiceServicer):
             return route
 
         async def perform() -> pb.UpdateRouteResponse:
+            before = (await self._routes.get(request.route.model)).route
+            await self._require_existing(change(before), before)
             now = self._clock.now()
             stored = await self._routes.change(request.route.model, request.route.etag, now, change)
             return pb.UpdateRouteResponse(route=messages.encode_stored(stored))
@@ -99,6 +107,8 @@ class RoutingServicer(RoutingServiceServicer):
         with collecting() as faults:
             check_model(request.model, "model", faults)
             check_unit(request.unit, "unit", faults)
+        if request.proxy and request.proxy not in {proxy.id for proxy in self._proxies.proxies()}:
+            raise NotFound("PROXY_NOT_FOUND", f"no proxy is or was named {request.proxy!r}", proxy=request.proxy)
         found = self._proxies.acknowledged(request.proxy, request.model)
         if found is None:
             who = f"proxy {request.proxy!r} has acknowledged no" if request.proxy else "no proxy has acknowledged a"

@@ -1,4 +1,4 @@
-"""The service as a process of its own, on a real Postgres; routing is a real server whose answers a test decides."""
+"""The service as a process, on a real Postgres; its siblings are a real server whose answers a test decides."""
 
 from __future__ import annotations
 
@@ -15,18 +15,35 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from libs.channels import open_channel
 from libs.interceptors import ServiceInterceptor
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceStub
+from penstock.model_serving.v1 import deployment_service_pb2 as serving_pb
+from penstock.model_serving.v1.deployment_pb2 import Deployment
+from penstock.model_serving.v1.deployment_service_pb2_grpc import (
+    DeploymentServiceServicer,
+    add_DeploymentServiceServicer_to_server,
+)
 from penstock.routing.v1 import routing_service_pb2 as routing
 from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceServicer, add_RoutingServiceServicer_to_server
 from tests.polling import eventually_async
 
 
-class Routing(RoutingServiceServicer):
-    """Keeps default versions; fails with `error` while there is one."""
+class Siblings(RoutingServiceServicer, DeploymentServiceServicer):
+    """Default versions, and versions 1 to 3 of every model, ready unless `states` says; fails with `error`, if any."""
 
     def __init__(self) -> None:
         self.defaults: dict[str, str] = {}
         self.error: Exception | None = None
         self.masks: list[list[str]] = []
+        self.states: dict[tuple[str, str], int] = {}
+
+    async def ListDeployments(self, request, context):
+        """One a page, so that a reader which forgets the second is found out."""
+        if self.error:
+            raise self.error
+        version = int(request.page_token or "1")
+        state = self.states.get((request.model, str(version)), Deployment.STATE_READY)
+        found = [Deployment(model=request.model, version=str(version), state=state)] if state else []
+        token = str(version + 1) if version < 3 else ""
+        return serving_pb.ListDeploymentsResponse(deployments=found, next_page_token=token)
 
     async def UpdateRoute(self, request, context):
         if self.error:
@@ -69,9 +86,10 @@ async def serving(channel) -> None:
 
 @pytest.fixture(scope="session")
 async def routes():
-    servicer = Routing()
+    servicer = Siblings()
     server = grpc.aio.server(interceptors=[ServiceInterceptor()])
     add_RoutingServiceServicer_to_server(servicer, server)
+    add_DeploymentServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield servicer

@@ -18,6 +18,7 @@ from penstock.experimentation.v1 import experimentation_service_pb2 as pb
 from penstock.experimentation.v1.analysis_pb2 import Outcome
 from penstock.experimentation.v1.experiment_pb2 import Experiment, Variant
 from penstock.experimentation.v1.experimentation_service_pb2_grpc import ExperimentationServiceStub
+from penstock.model_serving.v1.deployment_pb2 import Deployment
 from tests.integration.experimentation.conftest import free_port, process
 from tests.polling import eventually_async
 
@@ -127,6 +128,34 @@ async def test_of_overlapping_starts_at_the_same_moment_one_wins(replicas):
     answers = await asyncio.gather(*starts, return_exceptions=True)
     errors = [reason_of(answer) for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert errors == ["ALLOCATION_OVERLAP"] * 5
+
+
+async def test_only_versions_that_are_ready_somewhere_start(service, routes):
+    created = await create(service, draft("unready"))
+    start = pb.StartExperimentRequest(request_id="unready", name=created.name)
+    routes.states["unready", "1"] = Deployment.STATE_PARTIAL
+    for state in (Deployment.STATE_UNSPECIFIED, Deployment.STATE_PENDING, Deployment.STATE_DELETING):
+        routes.states["unready", "2"] = state
+        error = await refused(service.StartExperiment(start))
+        assert (error.code(), reason_of(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_NOT_READY")
+        bad = BadRequest()
+        assert any(detail.Unpack(bad) for detail in rpc_status.from_call(error).details)
+        assert [violation.field for violation in bad.field_violations] == ["experiment.variants[1].version"]
+    del routes.states["unready", "2"]
+    assert (await service.StartExperiment(start)).experiment.state == Experiment.STATE_RUNNING
+
+
+async def test_nothing_starts_while_nobody_can_say_what_is_ready(service, routes):
+    created = await create(service, draft("unanswered"))
+    start = pb.StartExperimentRequest(name=created.name)
+    routes.error = Unavailable("STORE_UNAVAILABLE", "away")
+    try:
+        assert (await refused(service.StartExperiment(start))).code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        routes.error = None
+    there = await service.GetExperiment(pb.GetExperimentRequest(name=created.name))
+    assert there.experiment.state == Experiment.STATE_DRAFT
+    await service.StartExperiment(start)
 
 
 async def test_a_started_experiment_starts_once(service):

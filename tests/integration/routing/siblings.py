@@ -2,6 +2,8 @@
 
 import grpc
 
+from libs.errors import NotFound
+from libs.interceptors import ServiceInterceptor
 from libs.watch import Publisher
 from penstock.experimentation.v1 import experimentation_service_pb2 as experimentation
 from penstock.experimentation.v1.experiment_pb2 import Allocation, BucketRange
@@ -16,14 +18,27 @@ from penstock.health_monitoring.v1.health_monitoring_service_pb2_grpc import (
 )
 from penstock.health_monitoring.v1.health_pb2 import TARGET_KIND_SERVER, TargetHealth
 from penstock.model_serving.v1 import deployment_service_pb2 as model_serving
+from penstock.model_serving.v1 import model_registry_service_pb2 as registry
 from penstock.model_serving.v1.deployment_pb2 import Deployment, Placement
 from penstock.model_serving.v1.deployment_service_pb2_grpc import (
     DeploymentServiceServicer,
     add_DeploymentServiceServicer_to_server,
 )
+from penstock.model_serving.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceServicer,
+    add_ModelRegistryServiceServicer_to_server,
+)
+
+UNREGISTERED = "77"
+"""The one version that no model has."""
 
 
-class Siblings(DeploymentServiceServicer, ExperimentationServiceServicer, HealthMonitoringServiceServicer):
+class Siblings(
+    DeploymentServiceServicer,
+    ModelRegistryServiceServicer,
+    ExperimentationServiceServicer,
+    HealthMonitoringServiceServicer,
+):
     """model_serving, experimentation and health_monitoring, as far as routing hears them."""
 
     def __init__(self):
@@ -39,8 +54,10 @@ class Siblings(DeploymentServiceServicer, ExperimentationServiceServicer, Health
             "health_monitoring": add_HealthMonitoringServiceServicer_to_server,
         }
         for name, add_to in add.items():
-            server = grpc.aio.server()
+            server = grpc.aio.server(interceptors=[ServiceInterceptor()])
             add_to(self, server)
+            if name == "model_serving":
+                add_ModelRegistryServiceServicer_to_server(self, server)
             server.add_insecure_port(f"127.0.0.1:{ports[name]}")
             await server.start()
             self._servers.append(server)
@@ -54,6 +71,11 @@ class Siblings(DeploymentServiceServicer, ExperimentationServiceServicer, Health
         """Nothing deployed, no experiment, everybody healthy."""
         for publisher in (self.fleet, self.allocations, self.health):
             publisher.publish([])
+
+    async def GetModelVersion(self, request, context):
+        if request.version == UNREGISTERED:
+            raise NotFound("MODEL_VERSION_NOT_FOUND", "no such version")
+        return registry.GetModelVersionResponse()
 
     async def WatchDeployments(self, request, context):
         async for said in self.fleet.watch(request.last_revision):

@@ -12,6 +12,7 @@ from grpc_status import rpc_status
 from libs.statuses import reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.route_pb2 import LOAD_BALANCING_LEAST_REQUEST, LOAD_BALANCING_ROUND_ROBIN, Route
+from tests.integration.routing.siblings import UNREGISTERED
 from tests.polling import eventually_async
 
 
@@ -80,6 +81,26 @@ async def test_every_fault_of_a_request_is_told_at_once(routing):
         "route.fallback_versions[2]",
         "route.per_try_timeout",
     ]
+
+
+async def test_a_route_names_only_what_exists(routing):
+    said = Route(model="exists", default_version="1", fallback_versions=["2", UNREGISTERED])
+    error = await refused(
+        routing.CreateRoute(pb.CreateRouteRequest(route=said)), grpc.StatusCode.NOT_FOUND, "MODEL_VERSION_NOT_FOUND"
+    )
+    bad = BadRequest()
+    assert any(detail.Unpack(bad) for detail in rpc_status.from_call(error).details)
+    assert [violation.field for violation in bad.field_violations] == ["route.fallback_versions[1]"]
+    await routing.CreateRoute(pb.CreateRouteRequest(route=Route(model="exists", default_version="1")))
+    change = pb.UpdateRouteRequest(
+        route=Route(model="exists", default_version=UNREGISTERED), update_mask=FieldMask(paths=["default_version"])
+    )
+    await refused(routing.UpdateRoute(change), grpc.StatusCode.NOT_FOUND, "MODEL_VERSION_NOT_FOUND")
+
+
+async def test_a_proxy_that_nobody_knows_is_not_found(routing):
+    asked = pb.ExplainRouteRequest(model="anything", proxy="nobody")
+    await refused(routing.ExplainRoute(asked), grpc.StatusCode.NOT_FOUND, "PROXY_NOT_FOUND")
 
 
 async def test_a_refused_update_changes_nothing(routing):

@@ -66,12 +66,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A server refused or failed the call; the message is the server's own. Code as the server gave it."""
     ERROR_REASON_FEATURE_MISSING: _ErrorReason.ValueType  # 33
     """A feature has no value and the model's input cannot hold a missing one. FAILED_PRECONDITION."""
+    ERROR_REASON_DEPLOYMENT_IN_USE: _ErrorReason.ValueType  # 34
+    """A route or a running experiment names the version that was to be taken off its servers. FAILED_PRECONDITION."""
+    ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 35
+    """A version that was to serve is deployed nowhere, or ready on no server. FAILED_PRECONDITION."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 40
     """No such route. NOT_FOUND."""
     ERROR_REASON_ROUTE_EXISTS: _ErrorReason.ValueType  # 41
     """The model has a route already. ALREADY_EXISTS."""
     ERROR_REASON_POLICY_NOT_READY: _ErrorReason.ValueType  # 42
     """No policy has been compiled, or no Envoy has acknowledged one yet. UNAVAILABLE."""
+    ERROR_REASON_PROXY_NOT_FOUND: _ErrorReason.ValueType  # 43
+    """No such Envoy has been connected since routing started. NOT_FOUND."""
     ERROR_REASON_ENTITY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No such entity. NOT_FOUND."""
     ERROR_REASON_ENTITY_EXISTS: _ErrorReason.ValueType  # 61
@@ -152,12 +158,18 @@ ERROR_REASON_SERVER_FAILED: ErrorReason.ValueType  # 32
 """A server refused or failed the call; the message is the server's own. Code as the server gave it."""
 ERROR_REASON_FEATURE_MISSING: ErrorReason.ValueType  # 33
 """A feature has no value and the model's input cannot hold a missing one. FAILED_PRECONDITION."""
+ERROR_REASON_DEPLOYMENT_IN_USE: ErrorReason.ValueType  # 34
+"""A route or a running experiment names the version that was to be taken off its servers. FAILED_PRECONDITION."""
+ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 35
+"""A version that was to serve is deployed nowhere, or ready on no server. FAILED_PRECONDITION."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 40
 """No such route. NOT_FOUND."""
 ERROR_REASON_ROUTE_EXISTS: ErrorReason.ValueType  # 41
 """The model has a route already. ALREADY_EXISTS."""
 ERROR_REASON_POLICY_NOT_READY: ErrorReason.ValueType  # 42
 """No policy has been compiled, or no Envoy has acknowledged one yet. UNAVAILABLE."""
+ERROR_REASON_PROXY_NOT_FOUND: ErrorReason.ValueType  # 43
+"""No such Envoy has been connected since routing started. NOT_FOUND."""
 ERROR_REASON_ENTITY_NOT_FOUND: ErrorReason.ValueType  # 60
 """No such entity. NOT_FOUND."""
 ERROR_REASON_ENTITY_EXISTS: ErrorReason.ValueType  # 61

@@ -118,7 +118,8 @@ class ExperimentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartExperiment(self, request, context):
-        """DRAFT to RUNNING. EXPERIMENT_STATE, ALLOCATION_OVERLAP.
+        """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
+        is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class ExperimentationServiceStub:
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.ListExperimentsRequest, _experimentation_service_pb2.ListExperimentsResponse]
     """Lists experiments by name."""
     StartExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.StartExperimentRequest, _experimentation_service_pb2.StartExperimentResponse]
-    """DRAFT to RUNNING. EXPERIMENT_STATE, ALLOCATION_OVERLAP."""
+    """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
+    is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
+    """
     StopExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.StopExperimentRequest, _experimentation_service_pb2.StopExperimentResponse]
     """RUNNING to STOPPED. EXPERIMENT_STATE."""
     GraduateExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]
@@ -75,7 +77,9 @@ class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
     ListExperiments: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.ListExperimentsRequest, _experimentation_service_pb2.ListExperimentsResponse]  # type: ignore[assignment]
     """Lists experiments by name."""
     StartExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.StartExperimentRequest, _experimentation_service_pb2.StartExperimentResponse]  # type: ignore[assignment]
-    """DRAFT to RUNNING. EXPERIMENT_STATE, ALLOCATION_OVERLAP."""
+    """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
+    is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
+    """
     StopExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.StopExperimentRequest, _experimentation_service_pb2.StopExperimentResponse]  # type: ignore[assignment]
     """RUNNING to STOPPED. EXPERIMENT_STATE."""
     GraduateExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]  # type: ignore[assignment]
@@ -131,7 +135,9 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.StartExperimentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.StartExperimentResponse, _abc.Awaitable[_experimentation_service_pb2.StartExperimentResponse]]:
-        """DRAFT to RUNNING. EXPERIMENT_STATE, ALLOCATION_OVERLAP."""
+        """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
+        is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
+        """
 
     @_abc_1.abstractmethod
     def StopExperiment(

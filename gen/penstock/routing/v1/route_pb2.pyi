@@ -65,7 +65,7 @@ class Route(_message.Message):
     """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
     """The version that serves buckets which no experiment owns: a positive decimal integer without leading zeros, as
-    Triton wants it. Required; the version need not be deployed yet.
+    Triton wants it. Required; the version must be registered, but need not be deployed yet.
     """
     load_balancing: Global___LoadBalancing.ValueType
     """How a server is chosen among those that have the version. Default ROUND_ROBIN."""
@@ -75,8 +75,8 @@ class Route(_message.Message):
     """Changes with every write; send it back to update or delete only what was read."""
     @_builtins.property
     def fallback_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Versions tried in this order when the chosen one fails, each different from the others. At most 4. The default may
-        be one of them: it then also stands in for an experiment's version.
+        """Registered versions, tried in this order when the chosen one fails, each different from the others. At most 4. The
+        default may be one of them: it then also stands in for an experiment's version.
         """
 
     @_builtins.property
