@@ -29,7 +29,10 @@ def wait_for(at: Session, wanted: Deployment, seconds: float) -> None:
         found = at.penstock.deployments.GetDeployment(asked).deployment
     _show(at, [found])
     if seconds and found.state != Deployment.STATE_READY:
-        fail("It is not ready.", "`penstock deploy list` shows the servers' own words; it is tried again meanwhile.")
+        fail(
+            "It is not ready on every server.",
+            "`penstock deploy list` shows the servers' own words; it is tried again meanwhile.",
+        )
 
 
 @app.command()

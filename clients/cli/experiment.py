@@ -89,7 +89,8 @@ def show(context: typer.Context, name: str) -> None:
     at.console.print(found.verdict)
     if found.waiting_outcomes:
         at.console.print(
-            f"{found.waiting_outcomes} outcomes wait for their exposure, which the record log brings within seconds"
+            f"{found.waiting_outcomes} outcomes wait for their exposure: the record log brings it within seconds, or it"
+            " was served outside the experiment"
         )
 
 

@@ -53,9 +53,11 @@ def register(
         stage=_stage(stage),
         feature_service=feature_service,
         class_labels=label,
-        onnx_digest=digest,
-        external=external,
     )
+    if external:
+        made.external = True
+    else:
+        made.onnx_digest = digest
     stored = models.CreateModelVersion(pb.CreateModelVersionRequest(model_version=made)).model_version
     at.console.print(f"{name} version {stored.version} is registered: {_signature(stored)}")
     if serve:

@@ -48,6 +48,15 @@ class Running:
         rpc.terminate(answer, (), grpc.StatusCode.OK, "")
         return request
 
+    def answer_upload(self, service, method, answer):
+        """Answer the next call of a method that takes a stream of one message; returns that."""
+        _, rpc = self._channel.take_stream_unary(SERVICES[service].methods_by_name[method])
+        rpc.requests_closed()
+        request = rpc.take_request()
+        rpc.send_initial_metadata(())
+        rpc.terminate(answer, (), grpc.StatusCode.OK, "")
+        return request
+
     def metadata(self, service, method, answer):
         metadata, _, rpc = self._channel.take_unary_unary(SERVICES[service].methods_by_name[method])
         rpc.send_initial_metadata(())

@@ -81,6 +81,19 @@ def test_registering_an_external_version_takes_the_next_number(penstock):
     assert "x FP32[4] -> x FP32[4]" in running.printed()
 
 
+def test_registering_a_file_uploads_it_first(penstock, tmp_path):
+    (file := tmp_path / "m.onnx").write_bytes(b"onnx")
+    running = penstock("model", "register", "m", str(file), "--version", "3", "--label", "no", "--label", "yes")
+    uploaded = running.answer_upload("ModelRegistryService", "UploadArtifact", reg.UploadArtifactResponse(digest="d"))
+    assert uploaded.chunk == b"onnx"
+    running.answer("ModelRegistryService", "CreateModel", reg.CreateModelResponse())
+    stored = reg.CreateModelVersionResponse(model_version=ModelVersion(model="m", version="3"))
+    sent = running.answer("ModelRegistryService", "CreateModelVersion", stored).model_version
+    assert (sent.WhichOneof("artifact"), sent.onnx_digest, sent.version) == ("onnx_digest", "d", "3")
+    assert list(sent.class_labels) == ["no", "yes"]
+    running.printed()
+
+
 def test_a_file_that_is_refused_leaves_no_model_behind(penstock, tmp_path, capsys):
     (file := tmp_path / "words.onnx").write_text("no model")
     running = penstock("model", "register", "m", str(file))
