@@ -42,7 +42,7 @@ app.add_typer(experiment.app, name="experiment")
 def connect(
     context: typer.Context,
     address: Annotated[str, typer.Option(envvar="PENSTOCK_ADDRESS", help="host:port of the ingress")] = "",
-    api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="credential; none on a local stack")] = "",
+    api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="nothing checks one yet")] = "",
 ) -> None:
     # a test brings a session of its own
     if context.obj is None:

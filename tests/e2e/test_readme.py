@@ -4,17 +4,20 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import running
-from tests.models import answered_by, infer_request, shift
+from deploy.local.ports import Ports
+from tests.models import infer_request
 from tests.polling import eventually
 from tests.serving import await_servers
+from tests.serving import explain as served
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+FLOWERS = 150
 
 
 def section(title):
@@ -27,10 +30,14 @@ def commands(text):
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
-@pytest.fixture
-def shell(stack, tmp_path):
-    """Runs a README's command in an empty folder, with the test stack in the place of the default one."""
-    environment = {
+# of the section, what stands before says how to start the stack and to make a file
+OWN_MODEL = section("Your own model").split("<!--", 1)[1]
+
+
+@pytest.fixture(scope="module")
+def environment(stack):
+    """What a README's command finds: the test stack in the place of the default one."""
+    return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "gen", "clients/python")),
@@ -38,7 +45,13 @@ def shell(stack, tmp_path):
         "COLUMNS": "200",
     }
 
-    def run(command, here=tmp_path):
+
+@pytest.fixture(scope="module")
+def shell(stack, environment, tmp_path_factory):
+    """Runs a README's command, all of them in one folder that was empty."""
+    here = tmp_path_factory.mktemp("readme")
+
+    def run(command):
         command = command.replace("localhost:10000", stack.address("ingress"))
         done = subprocess.run(
             ["bash", "-c", command], cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -49,44 +62,73 @@ def shell(stack, tmp_path):
     return run
 
 
-@pytest.mark.needs("grpcurl")
-def test_your_own_model(shell):
-    text = section("Your own model")
-    register, grpcurl, predict, explain, spend = commands(text.split("<!--", 1)[1])
-    (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+@pytest.fixture(scope="module")
+def registered(shell):
+    """What the first commands of "Your own model" print; the model `iris` is served."""
     shell("python -m examples.iris iris.onnx")
-    registered = shell(register)
+    return shell(commands(OWN_MODEL)[0])
+
+
+def python(shell, text):
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return shell(f"cat > block.py <<'END'\n{code}\nEND\npython block.py")
+
+
+@pytest.mark.needs("grpcurl")
+def test_your_own_model(shell, registered):
+    _, grpcurl, predict, explain, spend = commands(OWN_MODEL)
     assert "X FP32[4] -> label INT64[], probabilities FP32[3]" in registered
     assert "a READY, b READY" in registered
     assert '"model_version": "1"' in shell(grpcurl)
-    by_tensor = shell(f"cat > call.py <<'END'\n{python}\nEND\npython call.py")
-    assert "by version 1" in by_tensor
+    assert "by version 1" in python(shell, OWN_MODEL)
     assert shell(predict).startswith("setosa (setosa 0.98")
     assert "default" in shell(explain)
     assert "iris" not in shell(spend).splitlines()[0]
 
 
-def test_a_triton_that_is_already_running(shell, tmp_path_factory, penstock, infer):
-    with running(tmp_path_factory.mktemp("elsewhere"), ("triton-a",)) as elsewhere:
-        folder = elsewhere.repository("a") / "theirs"
-        (folder / "1").mkdir(parents=True)
-        (folder / "1" / "model.onnx").write_bytes(shift(1))
-        (folder / "config.pbtxt").write_text(CONFIGURATION)
-        add, register, explain = commands(section("A Triton that is already running"))
-        shell(add.replace("localhost:8101", f"localhost:{elsewhere.ports['triton_a_grpc']}"))
-        assert "mine READY" in shell(register)
-        await_servers(penstock, "theirs", 1)
-        assert "mine" in shell(explain)
-        assert answered_by(infer(infer_request("theirs"), timeout=10)) == "1"
-        shell("penstock route delete theirs && penstock deploy delete theirs 1")
-        eventually(lambda: shell("penstock deploy list theirs").startswith("Nothing"), within=30)
-        shell("penstock deploy remove-server mine")
+def test_an_experiment(shell, registered, penstock):
+    text = section("An experiment")
+    make, register, create, show, explain, stop = commands(text)
+    shell(make)
+    assert "iris has a route already" in shell(register)
+    assert "running" in shell(create)
+    eventually(
+        lambda: any(share.variant == "sepals" for share in served(penstock, "iris").shares),
+        within=30,
+        message="Envoy splits by the experiment",
+    )
+    python(shell, text)
+    eventually(lambda: "wait for their exposure" not in shell(show), within=30, message="every outcome found its unit")
+    shown = {line[:11].strip(): line[11:].split() for line in shell(show).splitlines()}
+    assert sum(map(int, shown["outcomes"])) == FLOWERS
+    assert shown["units"] == shown["outcomes"]
+    assert "no winner yet" in shell(show)
+    assert "sepals-only, variant" in shell(explain)
+    assert "stopped" in shell(stop)
 
 
-CONFIGURATION = """
-name: "theirs"
-backend: "onnxruntime"
-max_batch_size: 8
-input [{ name: "X" data_type: TYPE_FP32 dims: [4] }]
-output [{ name: "Y" data_type: TYPE_FP32 dims: [4] }]
-"""
+def test_a_triton_that_is_already_running(shell, environment, penstock, infer):
+    start, add, register, explain = commands(section("A Triton that is already running"))
+    port = str(Ports.free()["triton_a_grpc"])
+    words = start.replace("8101", port).split()
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as elsewhere:
+        try:
+            assert f"127.0.0.1:{port}" in elsewhere.stdout.readline()
+            shell(add.replace("8101", port))
+            assert "mine READY" in shell(register)
+            await_servers(penstock, "theirs", 1)
+            assert "mine" in shell(explain)
+            assert infer(infer_request("theirs"), timeout=10).model_version == "1"
+            for command in re.findall(r"`(penstock [^`]+)`", section("A Triton that is already running")):
+                eventually(partial(succeeds, shell, command), within=30, message=command)
+        finally:
+            elsewhere.terminate()
+
+
+def succeeds(shell, command):
+    """Whether the command has succeeded: a server is forgotten only once its versions are off it."""
+    try:
+        shell(command)
+    except AssertionError:
+        return False
+    return True
