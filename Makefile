@@ -49,7 +49,7 @@ logs: setup ## the last lines of a part: make logs PART=routing
 
 bench: setup ## run one: make bench NAME=native_path
 	@known=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//'); \
-	 grep -qx -- "$(NAME)" <<<"$$known" || { echo "usage: make bench NAME=<one of:" $$known">" >&2; exit 2; }
+	 grep -qxF -- "$(NAME)" <<<"$$known" || { echo "usage: make bench NAME=<one of:" $$known">" >&2; exit 2; }
 	@$(PY) -m benchmarks.$(NAME)
 
 fmt: setup ## format Python and protos

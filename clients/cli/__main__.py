@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -38,11 +39,20 @@ app.add_typer(spend.app, name="spend")
 app.add_typer(experiment.app, name="experiment")
 
 
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {metadata.version('penstock')}")
+        raise typer.Exit
+
+
 @app.callback()
 def connect(
     context: typer.Context,
     address: Annotated[str, typer.Option(envvar="PENSTOCK_ADDRESS", help="host:port of the ingress")] = "",
     api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="nothing checks one yet")] = "",
+    version: Annotated[  # noqa: ARG001  its callback has answered before
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     # a test brings a session of its own
     if context.obj is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
+import grpc
 import typer
 
+from clients.cli.failures import fail, words
 from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.experimentation.v1 import experimentation_service_pb2 as pb
@@ -41,7 +43,11 @@ def create(
     )
     stored = at.penstock.experiments.CreateExperiment(pb.CreateExperimentRequest(experiment=made)).experiment
     if start:
-        stored = at.penstock.experiments.StartExperiment(pb.StartExperimentRequest(name=name)).experiment
+        try:
+            stored = at.penstock.experiments.StartExperiment(pb.StartExperimentRequest(name=name)).experiment
+        except grpc.RpcError as error:
+            what, then = words(error, at.address)
+            fail(what, f"{then}\n{name} is created; to start it then: `penstock experiment start {name}`.".strip())
     _show(at, [stored])
 
 

@@ -53,7 +53,8 @@ class Session:
         made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
         for index, name in enumerate(columns):
             counts = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-            made.add_column(name, justify="right" if counts else "left", overflow="fold")
+            # the first names the row, often to be copied: it stays whole
+            made.add_column(name, justify="right" if counts else "left", overflow="fold", no_wrap=not index)
         for row in rows:
             made.add_row(*(str(cell) for cell in row))
         self.console.print(made)

@@ -53,12 +53,12 @@ def prices(context: typer.Context) -> None:
             Meter.Name(p.meter).removeprefix("METER_").lower().replace("_", "-"),
             "/".join(part for part in (p.model, p.version) if part) or "all",
             p.nanodollars_per_unit,
-            p.effective_from.ToJsonString(),
-            p.effective_to.ToJsonString() if p.HasField("effective_to") else "",
+            _moment(p.effective_from),
+            _moment(p.effective_to) if p.HasField("effective_to") else "",
         )
         for p in found
     ]
-    columns = ("id", "meter", "for", "nano-dollars a unit", "from", "to")
+    columns = ("id", "meter", "for", "nano-$", "from", "to")
     at.table(columns, rows, "No prices yet: usage is recorded and charged 0. `penstock spend set-price`.")
 
 
@@ -77,9 +77,7 @@ def set_price(
         meter=_meter(meter), model=model, version=version, nanodollars_per_unit=nanodollars, effective_from=_time(start)
     )
     stored = at.penstock.costs.CreatePrice(pb.CreatePriceRequest(price=made)).price
-    at.console.print(
-        f"price {stored.id}: {nanodollars} nano-dollars a {meter} from {stored.effective_from.ToJsonString()}"
-    )
+    at.console.print(f"price {stored.id}: {nanodollars} nano-dollars a {meter} from {_moment(stored.effective_from)}")
 
 
 @app.command("end-price")
@@ -89,7 +87,7 @@ def end_price(
     """End an open price."""
     at = session(context)
     ended = at.penstock.costs.EndPrice(pb.EndPriceRequest(id=price_id, effective_to=_time(at_time))).price
-    at.console.print(f"price {ended.id} ends at {ended.effective_to.ToJsonString()}")
+    at.console.print(f"price {ended.id} ends at {_moment(ended.effective_to)}")
 
 
 @app.command()
@@ -126,6 +124,10 @@ def _verdict(found: Reconciliation) -> str:
     if missing > 0:
         return f"Verdict: {missing} that Envoy finished are not in the books; they may be on their way: ask again."
     return f"Verdict: the ledger agrees with Envoy: all {finished} that it finished are charged or recorded as failed."
+
+
+def _moment(stamp: Timestamp) -> str:
+    return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _dimension(name: str) -> Dimension:

@@ -5,6 +5,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
+from penstock.cost_tracking.v1.price_pb2 import METER_COMPUTE_SECOND, Price
 from penstock.cost_tracking.v1.spend_pb2 import (
     DIMENSION_TENANT,
     DIMENSION_VERSION,
@@ -26,6 +27,11 @@ from penstock.model_serving.v1.model_pb2 import STAGE_STAGING, Model, ModelVersi
 from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.explanation_pb2 import REASON_EXPERIMENT, Endpoint, Explanation
 from penstock.routing.v1.route_pb2 import LOAD_BALANCING_LEAST_REQUEST, Route
+
+
+def test_the_version(penstock, capsys):
+    penstock("--version").printed()
+    assert capsys.readouterr().out.startswith("penstock 0.")
 
 
 def test_route_create_sends_what_was_named(penstock):
@@ -308,6 +314,23 @@ def test_experiment_create_reads_its_variants(penstock):
     made.state = Experiment.STATE_RUNNING
     running.answer("ExperimentationService", "StartExperiment", exp.StartExperimentResponse(experiment=made))
     assert "running" in running.printed()
+
+
+def test_an_experiment_that_cannot_start_yet_is_there_to_be_started(penstock, capsys):
+    running = penstock("experiment", "create", "e", "m", "--variant", "old=1:1", "--variant", "new=2:1", "--start")
+    running.answer("ExperimentationService", "CreateExperiment", exp.CreateExperimentResponse())
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    running.refuse("ExperimentationService", "StartExperiment", code, "2 is ready nowhere", "VERSION_NOT_READY")
+    assert running.failed() == 1
+    assert "`penstock experiment start e`" in capsys.readouterr().err
+
+
+def test_a_prices_id_can_be_copied_from_80_columns(penstock):
+    running = penstock("spend", "prices", width=80)
+    price = Price(id="0f7252dc-adbd-42da-b6b3-eab7cf1706c3", meter=METER_COMPUTE_SECOND, nanodollars_per_unit="2000")
+    price.effective_from.FromJsonString("2026-11-21T17:44:37.835216Z")
+    running.answer("CostTrackingService", "ListPrices", cost.ListPricesResponse(prices=[price]))
+    assert "0f7252dc-adbd-42da-b6b3-eab7cf1706c3  " in running.printed()
 
 
 def test_experiment_show_has_a_line_for_each_figure_in_80_columns(penstock):
