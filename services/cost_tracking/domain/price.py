@@ -12,7 +12,8 @@ from typing import Protocol
 from libs.errors import collecting
 from libs.paging import Page
 
-LONGEST_NAME = 256
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 DEAREST = Decimal(10**12)
 """Nano-dollars a unit: so the dearest possible line item fits a BIGINT, and no record can stop the intake."""
 DECIMAL = re.compile(r"[0-9]{1,13}(\.[0-9]{1,18})?")
@@ -73,9 +74,10 @@ def proposed(
     """The price that a caller asks for. Raises Invalid with every fault of it."""
     with collecting() as faults:
         faults.require(meter is not None, "price.meter", "required")
-        for field, name in (("price.model", model), ("price.version", version)):
-            faults.require(len(name.encode()) <= LONGEST_NAME, field, f"longer than {LONGEST_NAME} bytes")
-            faults.require("\0" not in name, field, "contains a NUL")
+        named = not model or MODEL.fullmatch(model)
+        faults.require(named, "price.model", "not 1 to 127 of [A-Za-z0-9_.-], starting with a letter or digit")
+        numbered = not version or VERSION.fullmatch(version)
+        faults.require(numbered, "price.version", "not a positive decimal integer without leading zeros")
         faults.require(model or not version, "price.version", "a version without a model")
         decimal = DECIMAL.fullmatch(nanodollars_per_unit)
         cheap = decimal and Decimal(nanodollars_per_unit) <= DEAREST

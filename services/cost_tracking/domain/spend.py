@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from libs.errors import Invalid, Violation
 
 HOUR = timedelta(hours=1)
+LATEST = datetime.max.replace(tzinfo=UTC)
 MOST_ROWS = 10_000
 Span = tuple[datetime, datetime]
 
@@ -64,7 +65,7 @@ class Cover:
 
 def cover(since: datetime | None, until: datetime | None) -> Cover:
     """Whole hours come from the hourly sums, edges from the entries themselves."""
-    first = None if since is None else hour_of(since + HOUR - timedelta(microseconds=1))
+    first = None if since is None else _next_hour(since)
     last = None if until is None else hour_of(until)
     if since and until and first and last and first > last:
         return Cover(None, ((since, until),))
@@ -74,6 +75,13 @@ def cover(since: datetime | None, until: datetime | None) -> Cover:
     if until and last and last < until:
         edges.append((last, until))
     return Cover((first, last), tuple(edges))
+
+
+def _next_hour(time: datetime) -> datetime:
+    """The first whole hour that begins at this time or later; the end of time in its last hour."""
+    if time > hour_of(LATEST):
+        return LATEST
+    return hour_of(time + (HOUR - timedelta(microseconds=1)))
 
 
 def hour_of(time: datetime) -> datetime:

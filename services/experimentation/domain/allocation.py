@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from libs.assignment import Range, bucket, owner, ranges
 from libs.errors import Precondition, collecting
 from services.experimentation.domain.experiment import Experiment, State
-from services.experimentation.domain.text import LONGEST_UNIT
+from services.experimentation.domain.text import LONGEST_UNIT, is_unit
 
 MOST_UNITS = 10_000
 
@@ -61,10 +61,9 @@ def assign(experiment: Experiment, units: Iterable[str]) -> list[Assignment]:
 
 
 def check_units(units: Sequence[str]) -> None:
-    """Raise Invalid unless there are at most 10,000 units of 1 to 1024 bytes."""
+    """Raise Invalid unless there are at most 10,000 units of 1 to 1024 bytes without control characters."""
     with collecting() as faults:
         faults.require(len(units) <= MOST_UNITS, "units", f"at most {MOST_UNITS}, there are {len(units)}")
         for index, unit in enumerate(units[:MOST_UNITS]):
-            faults.require(
-                1 <= len(unit.encode()) <= LONGEST_UNIT, f"units[{index}]", f"must be 1 to {LONGEST_UNIT} bytes"
-            )
+            rule = f"must be 1 to {LONGEST_UNIT} bytes without control characters"
+            faults.require(is_unit(unit), f"units[{index}]", rule)

@@ -1,6 +1,5 @@
 """An experiment and the states that it passes through."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,11 @@ from services.experimentation.domain.text import is_text
 
 NAME = re.compile(r"[a-z0-9-]{1,63}")
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
-VERSION = re.compile(r"[1-9][0-9]{0,18}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 FEWEST_VARIANTS = 2
 MOST_VARIANTS = 10
 LONGEST_DESCRIPTION = 4096
+MOST_LIFT = 1000.0
 
 
 class State(StrEnum):
@@ -65,8 +65,9 @@ class Draft:
             "experiment.model",
             "must be 1 to 127 of [A-Za-z0-9_.-], starting with a letter or digit",
         )
-        lift_is_sane = math.isfinite(self.minimum_lift) and self.minimum_lift >= 0
-        faults.require(lift_is_sane, "experiment.minimum_lift", "must be a number, 0 or more")
+        faults.require(
+            0 <= self.minimum_lift <= MOST_LIFT, "experiment.minimum_lift", f"must be a number from 0 to {MOST_LIFT:g}"
+        )
         text_is_sane = not self.description or is_text(self.description, LONGEST_DESCRIPTION)
         faults.require(text_is_sane, "experiment.description", "must be at most 4096 bytes without NUL")
         covered = faults.require(1 <= self.coverage <= BUCKETS, "experiment.coverage", "must be 1 to 10000")

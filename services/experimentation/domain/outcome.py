@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from libs.errors import Faults, Violation
-from services.experimentation.domain.text import LONGEST_ID, LONGEST_UNIT, is_text
+from services.experimentation.domain.text import LONGEST_ID, LONGEST_UNIT, is_text, is_unit
 
 MOST_OUTCOMES = 10_000
 
@@ -46,7 +46,7 @@ def _violations(outcome: Outcome) -> Iterable[Violation]:
         yield Violation("outcome_id", f"must be 1 to {LONGEST_ID} bytes without NUL")
     if not outcome.unit and not outcome.request_id:
         yield Violation("unit", "is required where exposure_request_id is empty")
-    if outcome.unit and not is_text(outcome.unit, LONGEST_UNIT):
-        yield Violation("unit", f"must be at most {LONGEST_UNIT} bytes without NUL")
+    if outcome.unit and not is_unit(outcome.unit):
+        yield Violation("unit", f"must be at most {LONGEST_UNIT} bytes without control characters")
     if outcome.request_id and not is_text(outcome.request_id, LONGEST_ID):
         yield Violation("exposure_request_id", f"must be at most {LONGEST_ID} bytes without NUL")

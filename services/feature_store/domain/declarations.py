@@ -24,6 +24,7 @@ _SERVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _SECOND_US = 1_000_000
 SHORTEST_WINDOW_US = _SECOND_US
 LONGEST_WINDOW_US = 31 * 86_400 * _SECOND_US
+LONGEST_DESCRIPTION = 4096
 MOST_FIELDS = 500
 MOST_FEATURES = 1_000
 
@@ -58,6 +59,7 @@ class Absent:
 def check_entity(entity: Entity, faults: Faults) -> None:
     """Raises Invalid with these faults and those that are in `faults` already."""
     _check_name(entity.name, "entity.name", faults)
+    _check_description(entity.description, "entity.description", faults)
     faults.require(1 <= len(entity.join_keys) <= 4, "entity.join_keys", "1 to 4 are needed")
     _check_fields(entity.join_keys, "entity.join_keys", faults)
     for i, key in enumerate(entity.join_keys):
@@ -72,6 +74,7 @@ def check_view(
     """`entities` and `views` hold those that exist of the ones that the view names. As `check_entity`, or NotFound."""
     absent = Absent(faults)
     _check_name(view.name, "feature_view.name", faults)
+    _check_description(view.description, "feature_view.description", faults)
     on_demand = isinstance(view.source, OnDemandSource)
     faults.require(view.ttl_us >= 0, "feature_view.time_to_live", "is negative")
     if view.ttl_us and not isinstance(view.source, BatchSource):
@@ -101,6 +104,7 @@ def check_service(service: FeatureService, views: Mapping[str, FeatureView], ent
     path = "feature_service.features"
     valid = _SERVICE_NAME.fullmatch(service.name)
     faults.require(valid, "feature_service.name", "is not 1 to 63 of [A-Za-z0-9_.-]")
+    _check_description(service.description, "feature_service.description", faults)
     faults.require(1 <= len(service.features) <= MOST_FEATURES, path, f"1 to {MOST_FEATURES} are needed")
     _check_unique([r.name for r in service.features], path, faults)
     for i, reference in enumerate(service.features):
@@ -207,6 +211,10 @@ def _check_unique(names: Iterable[str], path: str, faults: Faults) -> None:
     for i, name in enumerate(names):
         faults.require(name not in seen, f"{path}[{i}]", f"{name!r} is there twice")
         seen.add(name)
+
+
+def _check_description(text: str, path: str, faults: Faults) -> None:
+    faults.require(len(text.encode()) <= LONGEST_DESCRIPTION, path, f"is longer than {LONGEST_DESCRIPTION} bytes")
 
 
 def _check_name(name: str, path: str, faults: Faults) -> None:

@@ -33,6 +33,7 @@ REASONS = {
     Why.NO_SERVER: explanation_pb2.REASON_NO_SERVER,
     Why.VARIANT_NOT_DEPLOYED: explanation_pb2.REASON_VARIANT_NOT_DEPLOYED,
 }
+NANOSECONDS = 1_000_000_000
 CHANGEABLE = (
     "default_version",
     "fallback_versions",
@@ -46,7 +47,11 @@ CHANGEABLE = (
 def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
     """With the defaults in the place of what is not set; whether it is a good route is not asked here."""
     known = faults.require(said.load_balancing in LOAD_BALANCING, "route.load_balancing", "is no known value")
-    timeout = _seconds(said.timeout) if said.HasField("timeout") else DEFAULT_TIMEOUT
+    timeout = _seconds(said.timeout, "route.timeout", faults) if said.HasField("timeout") else DEFAULT_TIMEOUT
+    own = said.HasField("per_try_timeout")
+    per_try = (
+        _seconds(said.per_try_timeout, "route.per_try_timeout", faults) if own else default_per_try_timeout(timeout)
+    )
     return Route(
         model=said.model,
         default_version=said.default_version,
@@ -55,9 +60,7 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
         timeout=timeout,
         retries=Retries(
             attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
-            per_try_timeout=(
-                _seconds(said.per_try_timeout) if said.HasField("per_try_timeout") else default_per_try_timeout(timeout)
-            ),
+            per_try_timeout=per_try,
         ),
     )
 
@@ -150,8 +153,11 @@ def _endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
     )
 
 
-def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9
+def _seconds(duration: Duration, field: str, faults: Faults) -> float:
+    """What protobuf does not allow in a Duration is a fault: nanoseconds beyond a second, two signs."""
+    in_bounds = abs(duration.nanos) < NANOSECONDS and duration.seconds * duration.nanos >= 0
+    faults.require(in_bounds, field, "is no Duration: its nanos must be less than a second and have its sign")
+    return duration.ToNanoseconds() / NANOSECONDS
 
 
 def _duration(seconds: float) -> Duration:

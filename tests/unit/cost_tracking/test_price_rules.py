@@ -76,6 +76,20 @@ def test_everything_else_is_not(unit_price):
     assert fields(raised) == ["price.nanodollars_per_unit"]
 
 
+@pytest.mark.parametrize("model", [" ", "a b", "\n", "a\x7fb", "é", "../x", "-1", "m\n", "a" * 128, "\u202e"])
+def test_no_price_is_for_what_no_model_can_be_named(model):
+    with pytest.raises(Invalid) as raised:
+        propose(model=model)
+    assert fields(raised) == ["price.model"]
+
+
+@pytest.mark.parametrize("version", [" ", "0", "01", "-1", "1\n", "latest", "٣", "1e3", "9" * 19])
+def test_no_price_is_for_what_is_no_version(version):
+    with pytest.raises(Invalid) as raised:
+        propose(version=version)
+    assert fields(raised) == ["price.version"]
+
+
 def test_every_fault_is_told_at_once():
     with pytest.raises(Invalid) as raised:
         propose(meter=None, model="", nanodollars_per_unit="x", effective_from=None)

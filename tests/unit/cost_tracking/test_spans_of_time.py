@@ -38,3 +38,12 @@ def test_edges_are_shorter_than_an_hour_and_hours_are_whole(since, until):
     assert len(parts.edges) <= 2
     assert all(timedelta(0) < end - begin < timedelta(hours=1) for begin, end in parts.edges)
     assert all(bound is None or bound == hour_of(bound) for bound in parts.hours or ())
+
+
+@given(st.integers(0, 3_600_000_000 - 1).map(lambda us: datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=us)))
+def test_the_last_hour_of_all_is_an_edge(since):
+    parts = cover(since, None)
+    assert all(begin == since for begin, _ in parts.edges)
+    assert parts.hours is not None
+    assert parts.hours[0] is not None
+    assert parts.hours[0] >= since

@@ -12,6 +12,7 @@ from libs.assignment import BUCKETS, bucket, owner
 from libs.errors import Faults, Invalid, Precondition
 from services.experimentation.domain.allocation import allocated, assign, check_units, require_room
 from services.experimentation.domain.experiment import Draft, Experiment, State, Variant
+from services.experimentation.domain.outcome import Outcome, check_outcomes
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -100,3 +101,14 @@ def test_units_are_checked_all_at_once():
     assert [v.field for v in refused.value.violations] == ["units[0]", "units[2]"]
     with pytest.raises(Invalid, match="at most 10000"):
         check_units(["a"] * 10_001)
+
+
+@pytest.mark.parametrize("unit", ["\0", "a\nb", "a\tb", "\x7f"])
+def test_a_unit_that_no_caller_can_have_is_none(unit):
+    with pytest.raises(Invalid):
+        check_units([unit])
+    faults = Faults()
+    check_outcomes(faults, [Outcome("e", "o", unit, positive=True, event_time=NOON)])
+    with pytest.raises(Invalid) as raised:
+        faults.check()
+    assert [violation.field for violation in raised.value.violations] == ["outcomes[0].unit"]

@@ -40,6 +40,7 @@ def test_a_draft_may_be_right():
         ({"minimum_lift": -0.01}, "experiment.minimum_lift"),
         ({"minimum_lift": float("nan")}, "experiment.minimum_lift"),
         ({"minimum_lift": float("inf")}, "experiment.minimum_lift"),
+        ({"minimum_lift": 1e308}, "experiment.minimum_lift"),
         ({"coverage": 10001}, "experiment.coverage"),
         ({"first_bucket": 1}, "experiment.variants"),
         ({"description": "a\0b"}, "experiment.description"),
@@ -50,6 +51,7 @@ def test_a_draft_may_be_right():
         ({"variants": (Variant("a", "1", 1), Variant("", "2", 1))}, "experiment.variants[1].name"),
         ({"variants": (Variant("a", "1", 1), Variant("b", "v2", 1))}, "experiment.variants[1].version"),
         ({"variants": (Variant("a", "1", 1), Variant("b", "01", 1))}, "experiment.variants[1].version"),
+        ({"variants": (Variant("a", "1", 1), Variant("b", "1" * 19, 1))}, "experiment.variants[1].version"),
         ({"variants": (Variant("a", "0", 1), Variant("b", "1", 1))}, "experiment.variants[0].version"),
         ({"variants": (Variant("a", "1", 0), Variant("b", "1", 1))}, "experiment.variants[0].weight"),
         (

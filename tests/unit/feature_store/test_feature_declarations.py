@@ -182,3 +182,11 @@ def test_one_name_with_two_types():
         "feature_service.features: join key 'origin' is wanted as INT64 and STRING",
         "feature_service.features: request feature 'scheduled' is wanted as DOUBLE and TIMESTAMP",
     ]
+
+
+def test_a_description_is_not_a_book():
+    book = "é" * 2049
+    view = replace(FeatureView("made", "airport", BatchSource((NUMBER,))), description=book)
+    assert view_faults(view) == ["description: is longer than 4096 bytes"]
+    entity = Entity("made", (TEXT,), book)
+    assert faults_of(check_entity, entity, Faults()) == ["entity.description: is longer than 4096 bytes"]

@@ -135,3 +135,11 @@ def test_a_mask_names_only_what_can_be_changed(path):
     with pytest.raises(Invalid) as raised:
         merged([path, "timeout"])
     assert [violation.field for violation in raised.value.violations] == ["update_mask"]
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(0, 2_147_483_647), (1, -1), (-1, 1), (1, 1_000_000_000)])
+@pytest.mark.parametrize("field", ["timeout", "per_try_timeout"])
+def test_what_is_no_duration_is_refused(field, seconds, nanos):
+    said = route_pb2.Route(model="m", default_version="1", timeout=Duration(seconds=10))
+    getattr(said, field).CopyFrom(Duration(seconds=seconds, nanos=nanos))
+    assert f"route.{field}" in faults_of(said)

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class CostTrackingServiceStub:
     """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -69,18 +71,20 @@ class CostTrackingServiceStub:
 
 class CostTrackingServiceServicer:
     """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreatePrice(self, request, context):
         """Creates a price. It counts for requests from its time on; what is in the ledger stays as it was priced.
-        PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
+        INVALID_REQUEST, PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPrices(self, request, context):
-        """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN.
+        """Lists prices by meter, model, version, time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,14 +98,14 @@ class CostTrackingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSpend(self, request, context):
-        """Sums the ledger by the dimensions asked for.
+        """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reconcile(self, request, context):
-        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading.
+        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +115,7 @@ class CostTrackingServiceServicer:
         """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
         (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
         a known key and other content, or without a usable key, is set aside and counted, never charged.
-        STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+        INVALID_REQUEST: the batch itself has no name or no range. STORE_UNAVAILABLE: nothing is known to be committed, send it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +164,8 @@ def add_CostTrackingServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CostTrackingService:
     """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CostTrackingServiceStub:
-    """CostTrackingService owns prices, usage and the ledger."""
+    """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,49 +38,55 @@ class CostTrackingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CostTrackingServiceAsyncStub: ...
     CreatePrice: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.CreatePriceRequest, _cost_tracking_service_pb2.CreatePriceResponse]
     """Creates a price. It counts for requests from its time on; what is in the ledger stays as it was priced.
-    PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
+    INVALID_REQUEST, PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
     """
     ListPrices: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ListPricesRequest, _cost_tracking_service_pb2.ListPricesResponse]
-    """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
+    """Lists prices by meter, model, version, time."""
     EndPrice: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]
     """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]
-    """Sums the ledger by the dimensions asked for."""
+    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
     Reconcile: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]
-    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
+    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST."""
     DeliverRecords: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]
     """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
     (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
     a known key and other content, or without a usable key, is set aside and counted, never charged.
-    STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+    INVALID_REQUEST: the batch itself has no name or no range. STORE_UNAVAILABLE: nothing is known to be committed, send it again.
     """
 
 @_typing.type_check_only
 class CostTrackingServiceAsyncStub(CostTrackingServiceStub):
-    """CostTrackingService owns prices, usage and the ledger."""
+    """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePrice: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.CreatePriceRequest, _cost_tracking_service_pb2.CreatePriceResponse]  # type: ignore[assignment]
     """Creates a price. It counts for requests from its time on; what is in the ledger stays as it was priced.
-    PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
+    INVALID_REQUEST, PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
     """
     ListPrices: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ListPricesRequest, _cost_tracking_service_pb2.ListPricesResponse]  # type: ignore[assignment]
-    """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
+    """Lists prices by meter, model, version, time."""
     EndPrice: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]  # type: ignore[assignment]
     """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]  # type: ignore[assignment]
-    """Sums the ledger by the dimensions asked for."""
+    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
     Reconcile: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]  # type: ignore[assignment]
-    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
+    """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST."""
     DeliverRecords: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]  # type: ignore[assignment]
     """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
     (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
     a known key and other content, or without a usable key, is set aside and counted, never charged.
-    STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+    INVALID_REQUEST: the batch itself has no name or no range. STORE_UNAVAILABLE: nothing is known to be committed, send it again.
     """
 
 class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """CostTrackingService owns prices, usage and the ledger."""
+    """CostTrackingService owns prices, usage and the ledger.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def CreatePrice(
@@ -86,7 +95,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.CreatePriceResponse, _abc.Awaitable[_cost_tracking_service_pb2.CreatePriceResponse]]:
         """Creates a price. It counts for requests from its time on; what is in the ledger stays as it was priced.
-        PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
+        INVALID_REQUEST, PRICE_OVERLAP (name the other price; to end an open price first, use EndPrice).
         """
 
     @_abc_1.abstractmethod
@@ -95,7 +104,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.ListPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.ListPricesResponse, _abc.Awaitable[_cost_tracking_service_pb2.ListPricesResponse]]:
-        """Lists prices by meter, model, version, time. INVALID_PAGE_TOKEN."""
+        """Lists prices by meter, model, version, time."""
 
     @_abc_1.abstractmethod
     def EndPrice(
@@ -111,7 +120,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.GetSpendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.GetSpendResponse, _abc.Awaitable[_cost_tracking_service_pb2.GetSpendResponse]]:
-        """Sums the ledger by the dimensions asked for."""
+        """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
 
     @_abc_1.abstractmethod
     def Reconcile(
@@ -119,7 +128,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.ReconcileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.ReconcileResponse, _abc.Awaitable[_cost_tracking_service_pb2.ReconcileResponse]]:
-        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading."""
+        """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST."""
 
     @_abc_1.abstractmethod
     def DeliverRecords(
@@ -130,7 +139,7 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes lines of Envoy's record log; answers after they are committed, all or none. An inference is charged once by
         (request_id, hop), however often, in whatever order and through however many companions its line comes; a line with
         a known key and other content, or without a usable key, is set aside and counted, never charged.
-        STORE_UNAVAILABLE: nothing is known to be committed, send it again.
+        INVALID_REQUEST: the batch itself has no name or no range. STORE_UNAVAILABLE: nothing is known to be committed, send it again.
         """
 
 def add_CostTrackingServiceServicer_to_server(servicer: CostTrackingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

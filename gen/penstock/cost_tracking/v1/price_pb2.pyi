@@ -63,9 +63,9 @@ class Price(_message.Message):
     meter: Global___Meter.ValueType
     """What is counted."""
     model: _builtins.str
-    """Only for this model, at most 256 bytes; empty means every model."""
+    """Only for this model, a name that a model can have; it need not be registered yet. Empty means every model."""
     version: _builtins.str
-    """Only for this version, at most 256 bytes; empty means every version. Needs a model."""
+    """Only for this version, a positive decimal integer; empty means every version. Needs a model."""
     nanodollars_per_unit: _builtins.str
     """Nano-dollars for one unit, as a decimal number: `1500`, `0.25`. Not negative, at most 18 digits after the point,
     at most 10^12 ($1,000). A line item is rounded once, half to even.

@@ -34,7 +34,7 @@ class Outcome(_message.Message):
     experiment: _builtins.str
     """The experiment. Required."""
     unit: _builtins.str
-    """The unit, as its routing key was; at most 1024 bytes. Required unless `exposure_request_id` is given."""
+    """The unit, as its routing key was; at most 1024 bytes without control characters. Required unless `exposure_request_id` is given."""
     outcome_id: _builtins.str
     """Names this outcome in its experiment, at most 256 bytes; a repeat changes nothing. Required."""
     positive: _builtins.bool

@@ -110,7 +110,7 @@ class Experiment(_message.Message):
     """
     minimum_lift: _builtins.float
     """Smallest relative lift of the outcome's rate over the control's that is worth shipping, for example 0.02; with
-    DIRECTION_LOWER the rate must fall by as much. Default 0.
+    DIRECTION_LOWER the rate must fall by as much. 0 to 1000, default 0.
     """
     direction: Global___Experiment.Direction.ValueType
     """Whether a high rate of positive outcomes is good. Default HIGHER."""

@@ -349,7 +349,7 @@ class AssignRequest(_message.Message):
     """The experiment. Required."""
     @_builtins.property
     def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Units, at most 10000, each 1 to 1024 bytes."""
+        """Units, at most 10000, each 1 to 1024 bytes without control characters."""
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class ExperimentationServiceStub:
     """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -94,6 +96,8 @@ class ExperimentationServiceStub:
 
 class ExperimentationServiceServicer:
     """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreateExperiment(self, request, context):
@@ -111,7 +115,7 @@ class ExperimentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListExperiments(self, request, context):
-        """Lists experiments by name.
+        """Lists experiments by name. INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +130,7 @@ class ExperimentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopExperiment(self, request, context):
-        """RUNNING to STOPPED. EXPERIMENT_STATE.
+        """RUNNING to STOPPED. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,14 +139,15 @@ class ExperimentationServiceServicer:
     def GraduateExperiment(self, request, context):
         """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
         rule must name a winner. Graduating again for the same variant changes nothing.
-        NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
+        EXPERIMENT_NOT_FOUND, NO_WINNER, EXPERIMENT_STATE, INVALID_REQUEST (no such variant), SERVICE_UNAVAILABLE (nothing is
+        changed), and what routing says (ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Assign(self, request, context):
-        """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND.
+        """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND, INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +178,7 @@ class ExperimentationServiceServicer:
     def DeliverRecords(self, request, context):
         """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
         committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+        INVALID_REQUEST: the batch itself has no name or no range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,6 +252,8 @@ def add_ExperimentationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ExperimentationService:
     """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExperimentationServiceStub:
-    """ExperimentationService decides who gets which version and what came of it."""
+    """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,20 +41,21 @@ class ExperimentationServiceStub:
     GetExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.GetExperimentRequest, _experimentation_service_pb2.GetExperimentResponse]
     """Reads an experiment. EXPERIMENT_NOT_FOUND."""
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.ListExperimentsRequest, _experimentation_service_pb2.ListExperimentsResponse]
-    """Lists experiments by name."""
+    """Lists experiments by name. INVALID_REQUEST."""
     StartExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.StartExperimentRequest, _experimentation_service_pb2.StartExperimentResponse]
     """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
     is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
     """
     StopExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.StopExperimentRequest, _experimentation_service_pb2.StopExperimentResponse]
-    """RUNNING to STOPPED. EXPERIMENT_STATE."""
+    """RUNNING to STOPPED. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE."""
     GraduateExperiment: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]
     """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
     rule must name a winner. Graduating again for the same variant changes nothing.
-    NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
+    EXPERIMENT_NOT_FOUND, NO_WINNER, EXPERIMENT_STATE, INVALID_REQUEST (no such variant), SERVICE_UNAVAILABLE (nothing is
+    changed), and what routing says (ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
     """
     Assign: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.AssignRequest, _experimentation_service_pb2.AssignResponse]
-    """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND."""
+    """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
     ReportOutcomes: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.ReportOutcomesRequest, _experimentation_service_pb2.ReportOutcomesResponse]
     """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
     REQUEST_ID_REUSED for an outcome_id that came before with other content.
@@ -63,11 +67,15 @@ class ExperimentationServiceStub:
     DeliverRecords: _grpc.UnaryUnaryMultiCallable[_experimentation_service_pb2.DeliverRecordsRequest, _experimentation_service_pb2.DeliverRecordsResponse]
     """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
     committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+    INVALID_REQUEST: the batch itself has no name or no range.
     """
 
 @_typing.type_check_only
 class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
-    """ExperimentationService decides who gets which version and what came of it."""
+    """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.CreateExperimentRequest, _experimentation_service_pb2.CreateExperimentResponse]  # type: ignore[assignment]
@@ -75,20 +83,21 @@ class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
     GetExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.GetExperimentRequest, _experimentation_service_pb2.GetExperimentResponse]  # type: ignore[assignment]
     """Reads an experiment. EXPERIMENT_NOT_FOUND."""
     ListExperiments: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.ListExperimentsRequest, _experimentation_service_pb2.ListExperimentsResponse]  # type: ignore[assignment]
-    """Lists experiments by name."""
+    """Lists experiments by name. INVALID_REQUEST."""
     StartExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.StartExperimentRequest, _experimentation_service_pb2.StartExperimentResponse]  # type: ignore[assignment]
     """DRAFT to RUNNING. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE, ALLOCATION_OVERLAP, VERSION_NOT_READY: a variant's version
     is ready on no server (its field is named), SERVICE_UNAVAILABLE: model_serving cannot be asked. Nothing starts then.
     """
     StopExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.StopExperimentRequest, _experimentation_service_pb2.StopExperimentResponse]  # type: ignore[assignment]
-    """RUNNING to STOPPED. EXPERIMENT_STATE."""
+    """RUNNING to STOPPED. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE."""
     GraduateExperiment: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.GraduateExperimentRequest, _experimentation_service_pb2.GraduateExperimentResponse]  # type: ignore[assignment]
     """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
     rule must name a winner. Graduating again for the same variant changes nothing.
-    NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
+    EXPERIMENT_NOT_FOUND, NO_WINNER, EXPERIMENT_STATE, INVALID_REQUEST (no such variant), SERVICE_UNAVAILABLE (nothing is
+    changed), and what routing says (ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
     """
     Assign: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.AssignRequest, _experimentation_service_pb2.AssignResponse]  # type: ignore[assignment]
-    """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND."""
+    """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
     ReportOutcomes: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.ReportOutcomesRequest, _experimentation_service_pb2.ReportOutcomesResponse]  # type: ignore[assignment]
     """Takes outcomes, each at most once. All are checked before any is written. EXPERIMENT_NOT_FOUND, INVALID_REQUEST,
     REQUEST_ID_REUSED for an outcome_id that came before with other content.
@@ -100,10 +109,14 @@ class ExperimentationServiceAsyncStub(ExperimentationServiceStub):
     DeliverRecords: _aio.UnaryUnaryMultiCallable[_experimentation_service_pb2.DeliverRecordsRequest, _experimentation_service_pb2.DeliverRecordsResponse]  # type: ignore[assignment]
     """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
     committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+    INVALID_REQUEST: the batch itself has no name or no range.
     """
 
 class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ExperimentationService decides who gets which version and what came of it."""
+    """ExperimentationService decides who gets which version and what came of it.
+    INVALID_REQUEST names every field that is wrong. Every call but the watch may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def CreateExperiment(
@@ -127,7 +140,7 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.ListExperimentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.ListExperimentsResponse, _abc.Awaitable[_experimentation_service_pb2.ListExperimentsResponse]]:
-        """Lists experiments by name."""
+        """Lists experiments by name. INVALID_REQUEST."""
 
     @_abc_1.abstractmethod
     def StartExperiment(
@@ -145,7 +158,7 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.StopExperimentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.StopExperimentResponse, _abc.Awaitable[_experimentation_service_pb2.StopExperimentResponse]]:
-        """RUNNING to STOPPED. EXPERIMENT_STATE."""
+        """RUNNING to STOPPED. EXPERIMENT_NOT_FOUND, EXPERIMENT_STATE."""
 
     @_abc_1.abstractmethod
     def GraduateExperiment(
@@ -155,7 +168,8 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_experimentation_service_pb2.GraduateExperimentResponse, _abc.Awaitable[_experimentation_service_pb2.GraduateExperimentResponse]]:
         """RUNNING to GRADUATED: the winner's version becomes the route's default. Without `variant` the experiment's own
         rule must name a winner. Graduating again for the same variant changes nothing.
-        NO_WINNER, EXPERIMENT_STATE, SERVICE_UNAVAILABLE (nothing is changed), and what routing says (ROUTE_NOT_FOUND).
+        EXPERIMENT_NOT_FOUND, NO_WINNER, EXPERIMENT_STATE, INVALID_REQUEST (no such variant), SERVICE_UNAVAILABLE (nothing is
+        changed), and what routing says (ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -164,7 +178,7 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _experimentation_service_pb2.AssignRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_experimentation_service_pb2.AssignResponse, _abc.Awaitable[_experimentation_service_pb2.AssignResponse]]:
-        """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND."""
+        """Computes the assignment of units, as Envoy does. EXPERIMENT_NOT_FOUND, INVALID_REQUEST."""
 
     @_abc_1.abstractmethod
     def ReportOutcomes(
@@ -200,6 +214,7 @@ class ExperimentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_experimentation_service_pb2.DeliverRecordsResponse, _abc.Awaitable[_experimentation_service_pb2.DeliverRecordsResponse]]:
         """Takes lines of Envoy's record log; answers after they are committed. A batch that does not begin where the file was
         committed to (0 for a file that is new) changes nothing: the answer says where to go on.
+        INVALID_REQUEST: the batch itself has no name or no range.
         """
 
 def add_ExperimentationServiceServicer_to_server(servicer: ExperimentationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

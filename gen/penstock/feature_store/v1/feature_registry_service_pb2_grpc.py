@@ -28,6 +28,8 @@ if _version_not_supported:
 class FeatureRegistryServiceStub:
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -86,10 +88,12 @@ class FeatureRegistryServiceStub:
 class FeatureRegistryServiceServicer:
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreateEntity(self, request, context):
-        """Creates an entity. ENTITY_EXISTS.
+        """Creates an entity. INVALID_REQUEST, ENTITY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +114,8 @@ class FeatureRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateFeatureView(self, request, context):
-        """Creates a view. ENTITY_NOT_FOUND, FEATURE_NOT_FOUND (an input of an on-demand feature), FEATURE_VIEW_EXISTS.
+        """Creates a view. INVALID_REQUEST, ENTITY_NOT_FOUND, FEATURE_VIEW_NOT_FOUND and FEATURE_NOT_FOUND (an input of an
+        on-demand feature), FEATURE_VIEW_EXISTS. What is not found is named by its field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +136,7 @@ class FeatureRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateFeatureService(self, request, context):
-        """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, FEATURE_SERVICE_EXISTS.
+        """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, INVALID_REQUEST, FEATURE_SERVICE_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +215,8 @@ def add_FeatureRegistryServiceServicer_to_server(servicer, server):
 class FeatureRegistryService:
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

@@ -29,6 +29,8 @@ GRPC_VERSION: str
 class FeatureRegistryServiceStub:
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @_typing.overload
@@ -36,19 +38,21 @@ class FeatureRegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FeatureRegistryServiceAsyncStub: ...
     CreateEntity: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateEntityRequest, _feature_registry_service_pb2.CreateEntityResponse]
-    """Creates an entity. ENTITY_EXISTS."""
+    """Creates an entity. INVALID_REQUEST, ENTITY_EXISTS."""
     GetEntity: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetEntityRequest, _feature_registry_service_pb2.GetEntityResponse]
     """Reads an entity. ENTITY_NOT_FOUND."""
     ListEntities: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListEntitiesRequest, _feature_registry_service_pb2.ListEntitiesResponse]
     """Lists entities by name."""
     CreateFeatureView: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateFeatureViewRequest, _feature_registry_service_pb2.CreateFeatureViewResponse]
-    """Creates a view. ENTITY_NOT_FOUND, FEATURE_NOT_FOUND (an input of an on-demand feature), FEATURE_VIEW_EXISTS."""
+    """Creates a view. INVALID_REQUEST, ENTITY_NOT_FOUND, FEATURE_VIEW_NOT_FOUND and FEATURE_NOT_FOUND (an input of an
+    on-demand feature), FEATURE_VIEW_EXISTS. What is not found is named by its field.
+    """
     GetFeatureView: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetFeatureViewRequest, _feature_registry_service_pb2.GetFeatureViewResponse]
     """Reads a view. FEATURE_VIEW_NOT_FOUND."""
     ListFeatureViews: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListFeatureViewsRequest, _feature_registry_service_pb2.ListFeatureViewsResponse]
     """Lists views by name."""
     CreateFeatureService: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateFeatureServiceRequest, _feature_registry_service_pb2.CreateFeatureServiceResponse]
-    """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, FEATURE_SERVICE_EXISTS."""
+    """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, INVALID_REQUEST, FEATURE_SERVICE_EXISTS."""
     GetFeatureService: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetFeatureServiceRequest, _feature_registry_service_pb2.GetFeatureServiceResponse]
     """Reads a feature service with what a caller must send. FEATURE_SERVICE_NOT_FOUND."""
     ListFeatureServices: _grpc.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListFeatureServicesRequest, _feature_registry_service_pb2.ListFeatureServicesResponse]
@@ -58,23 +62,27 @@ class FeatureRegistryServiceStub:
 class FeatureRegistryServiceAsyncStub(FeatureRegistryServiceStub):
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEntity: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateEntityRequest, _feature_registry_service_pb2.CreateEntityResponse]  # type: ignore[assignment]
-    """Creates an entity. ENTITY_EXISTS."""
+    """Creates an entity. INVALID_REQUEST, ENTITY_EXISTS."""
     GetEntity: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetEntityRequest, _feature_registry_service_pb2.GetEntityResponse]  # type: ignore[assignment]
     """Reads an entity. ENTITY_NOT_FOUND."""
     ListEntities: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListEntitiesRequest, _feature_registry_service_pb2.ListEntitiesResponse]  # type: ignore[assignment]
     """Lists entities by name."""
     CreateFeatureView: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateFeatureViewRequest, _feature_registry_service_pb2.CreateFeatureViewResponse]  # type: ignore[assignment]
-    """Creates a view. ENTITY_NOT_FOUND, FEATURE_NOT_FOUND (an input of an on-demand feature), FEATURE_VIEW_EXISTS."""
+    """Creates a view. INVALID_REQUEST, ENTITY_NOT_FOUND, FEATURE_VIEW_NOT_FOUND and FEATURE_NOT_FOUND (an input of an
+    on-demand feature), FEATURE_VIEW_EXISTS. What is not found is named by its field.
+    """
     GetFeatureView: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetFeatureViewRequest, _feature_registry_service_pb2.GetFeatureViewResponse]  # type: ignore[assignment]
     """Reads a view. FEATURE_VIEW_NOT_FOUND."""
     ListFeatureViews: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListFeatureViewsRequest, _feature_registry_service_pb2.ListFeatureViewsResponse]  # type: ignore[assignment]
     """Lists views by name."""
     CreateFeatureService: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.CreateFeatureServiceRequest, _feature_registry_service_pb2.CreateFeatureServiceResponse]  # type: ignore[assignment]
-    """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, FEATURE_SERVICE_EXISTS."""
+    """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, INVALID_REQUEST, FEATURE_SERVICE_EXISTS."""
     GetFeatureService: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.GetFeatureServiceRequest, _feature_registry_service_pb2.GetFeatureServiceResponse]  # type: ignore[assignment]
     """Reads a feature service with what a caller must send. FEATURE_SERVICE_NOT_FOUND."""
     ListFeatureServices: _aio.UnaryUnaryMultiCallable[_feature_registry_service_pb2.ListFeatureServicesRequest, _feature_registry_service_pb2.ListFeatureServicesResponse]  # type: ignore[assignment]
@@ -83,6 +91,8 @@ class FeatureRegistryServiceAsyncStub(FeatureRegistryServiceStub):
 class FeatureRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """FeatureRegistryService owns entities, feature views and feature services. They are immutable once
     created: what was trained on a view must mean the same for ever. Make a new one to change one.
+    INVALID_REQUEST names every field that is wrong. Every call that reads or writes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @_abc_1.abstractmethod
@@ -91,7 +101,7 @@ class FeatureRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_registry_service_pb2.CreateEntityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_registry_service_pb2.CreateEntityResponse, _abc.Awaitable[_feature_registry_service_pb2.CreateEntityResponse]]:
-        """Creates an entity. ENTITY_EXISTS."""
+        """Creates an entity. INVALID_REQUEST, ENTITY_EXISTS."""
 
     @_abc_1.abstractmethod
     def GetEntity(
@@ -115,7 +125,9 @@ class FeatureRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_registry_service_pb2.CreateFeatureViewRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_registry_service_pb2.CreateFeatureViewResponse, _abc.Awaitable[_feature_registry_service_pb2.CreateFeatureViewResponse]]:
-        """Creates a view. ENTITY_NOT_FOUND, FEATURE_NOT_FOUND (an input of an on-demand feature), FEATURE_VIEW_EXISTS."""
+        """Creates a view. INVALID_REQUEST, ENTITY_NOT_FOUND, FEATURE_VIEW_NOT_FOUND and FEATURE_NOT_FOUND (an input of an
+        on-demand feature), FEATURE_VIEW_EXISTS. What is not found is named by its field.
+        """
 
     @_abc_1.abstractmethod
     def GetFeatureView(
@@ -139,7 +151,7 @@ class FeatureRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_registry_service_pb2.CreateFeatureServiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_registry_service_pb2.CreateFeatureServiceResponse, _abc.Awaitable[_feature_registry_service_pb2.CreateFeatureServiceResponse]]:
-        """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, FEATURE_SERVICE_EXISTS."""
+        """Creates a feature service. FEATURE_VIEW_NOT_FOUND, FEATURE_NOT_FOUND, INVALID_REQUEST, FEATURE_SERVICE_EXISTS."""
 
     @_abc_1.abstractmethod
     def GetFeatureService(

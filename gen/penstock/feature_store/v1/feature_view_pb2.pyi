@@ -106,7 +106,7 @@ class Entity(_message.Message):
     name: _builtins.str
     """1 to 63 bytes of [a-z0-9_], starting with a letter. The entity's identity."""
     description: _builtins.str
-    """For people."""
+    """For people; at most 4096 bytes."""
     etag: _builtins.str
     """Changes with every write. Output only."""
     @_builtins.property
@@ -180,7 +180,7 @@ class FeatureView(_message.Message):
     entity: _builtins.str
     """The entity; empty for an on-demand view."""
     description: _builtins.str
-    """For people."""
+    """For people; at most 4096 bytes."""
     etag: _builtins.str
     """Changes with every write. Output only."""
     @_builtins.property
@@ -402,7 +402,7 @@ class FeatureService(_message.Message):
     name: _builtins.str
     """1 to 63 bytes of [A-Za-z0-9_.-]. Its identity."""
     description: _builtins.str
-    """For people."""
+    """For people; at most 4096 bytes."""
     etag: _builtins.str
     """Changes with every write. Output only."""
     @_builtins.property

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class HealthMonitoringServiceStub:
     """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
     """
 
     def __init__(self, channel):
@@ -59,6 +61,8 @@ class HealthMonitoringServiceStub:
 
 class HealthMonitoringServiceServicer:
     """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
     """
 
     def ListTargets(self, request, context):
@@ -69,14 +73,15 @@ class HealthMonitoringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainHealth(self, request, context):
-        """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND.
+        """Answers "why is this backend out?" with all the evidence. INVALID_REQUEST, TARGET_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTransitions(self, request, context):
-        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE.
+        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. INVALID_REQUEST,
+        STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +129,8 @@ def add_HealthMonitoringServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class HealthMonitoringService:
     """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
     """
 
     @staticmethod

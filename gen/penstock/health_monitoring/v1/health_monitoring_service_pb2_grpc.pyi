@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class HealthMonitoringServiceStub:
-    """HealthMonitoringService owns what is believed of every target."""
+    """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,9 +39,11 @@ class HealthMonitoringServiceStub:
     ListTargets: _grpc.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTargetsRequest, _health_monitoring_service_pb2.ListTargetsResponse]
     """Lists targets with their states, by identity."""
     ExplainHealth: _grpc.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ExplainHealthRequest, _health_monitoring_service_pb2.ExplainHealthResponse]
-    """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND."""
+    """Answers "why is this backend out?" with all the evidence. INVALID_REQUEST, TARGET_NOT_FOUND."""
     ListTransitions: _grpc.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTransitionsRequest, _health_monitoring_service_pb2.ListTransitionsResponse]
-    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
+    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. INVALID_REQUEST,
+    STORE_UNAVAILABLE.
+    """
     WatchHealth: _grpc.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]
     """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
     coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
@@ -47,15 +52,20 @@ class HealthMonitoringServiceStub:
 
 @_typing.type_check_only
 class HealthMonitoringServiceAsyncStub(HealthMonitoringServiceStub):
-    """HealthMonitoringService owns what is believed of every target."""
+    """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTargets: _aio.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTargetsRequest, _health_monitoring_service_pb2.ListTargetsResponse]  # type: ignore[assignment]
     """Lists targets with their states, by identity."""
     ExplainHealth: _aio.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ExplainHealthRequest, _health_monitoring_service_pb2.ExplainHealthResponse]  # type: ignore[assignment]
-    """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND."""
+    """Answers "why is this backend out?" with all the evidence. INVALID_REQUEST, TARGET_NOT_FOUND."""
     ListTransitions: _aio.UnaryUnaryMultiCallable[_health_monitoring_service_pb2.ListTransitionsRequest, _health_monitoring_service_pb2.ListTransitionsResponse]  # type: ignore[assignment]
-    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
+    """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. INVALID_REQUEST,
+    STORE_UNAVAILABLE.
+    """
     WatchHealth: _aio.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]  # type: ignore[assignment]
     """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
     coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
@@ -63,7 +73,10 @@ class HealthMonitoringServiceAsyncStub(HealthMonitoringServiceStub):
     """
 
 class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
-    """HealthMonitoringService owns what is believed of every target."""
+    """HealthMonitoringService owns what is believed of every target.
+    INVALID_REQUEST names every field that is wrong; every list may fail with INVALID_PAGE_TOKEN. Only ListTransitions asks a
+    store: the others answer from memory.
+    """
 
     @_abc_1.abstractmethod
     def ListTargets(
@@ -79,7 +92,7 @@ class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _health_monitoring_service_pb2.ExplainHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_health_monitoring_service_pb2.ExplainHealthResponse, _abc.Awaitable[_health_monitoring_service_pb2.ExplainHealthResponse]]:
-        """Answers "why is this backend out?" with all the evidence. TARGET_NOT_FOUND."""
+        """Answers "why is this backend out?" with all the evidence. INVALID_REQUEST, TARGET_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListTransitions(
@@ -87,7 +100,9 @@ class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _health_monitoring_service_pb2.ListTransitionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_health_monitoring_service_pb2.ListTransitionsResponse, _abc.Awaitable[_health_monitoring_service_pb2.ListTransitionsResponse]]:
-        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. STORE_UNAVAILABLE."""
+        """Lists changes of state, newest first. Kept for 30 days, at most 100,000 of them. INVALID_REQUEST,
+        STORE_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def WatchHealth(

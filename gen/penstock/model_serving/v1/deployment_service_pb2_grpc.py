@@ -113,7 +113,7 @@ class DeploymentServiceServicer:
 
     def CreateDeployment(self, request, context):
         """Wants a version on servers. Returns at once; the state tells the progress.
-        MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
+        INVALID_REQUEST, MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,7 @@ class DeploymentServiceStub:
     """
     CreateDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]
     """Wants a version on servers. Returns at once; the state tells the progress.
-    MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
+    INVALID_REQUEST, MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
     """
     GetDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.GetDeploymentRequest, _deployment_service_pb2.GetDeploymentResponse]
     """Reads a deployment. DEPLOYMENT_NOT_FOUND."""
@@ -93,7 +93,7 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     """
     CreateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]  # type: ignore[assignment]
     """Wants a version on servers. Returns at once; the state tells the progress.
-    MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
+    INVALID_REQUEST, MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
     """
     GetDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.GetDeploymentRequest, _deployment_service_pb2.GetDeploymentResponse]  # type: ignore[assignment]
     """Reads a deployment. DEPLOYMENT_NOT_FOUND."""
@@ -156,7 +156,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployment_service_pb2.CreateDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.CreateDeploymentResponse]]:
         """Wants a version on servers. Returns at once; the state tells the progress.
-        MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
+        INVALID_REQUEST, MODEL_VERSION_NOT_FOUND, SERVER_NOT_FOUND, DEPLOYMENT_EXISTS.
         """
 
     @_abc_1.abstractmethod

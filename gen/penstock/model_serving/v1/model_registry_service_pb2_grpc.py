@@ -86,7 +86,7 @@ class ModelRegistryServiceServicer:
     """
 
     def CreateModel(self, request, context):
-        """Creates a model. MODEL_EXISTS.
+        """Creates a model. INVALID_REQUEST, MODEL_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,7 +115,8 @@ class ModelRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateModelVersion(self, request, context):
-        """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID.
+        """Registers a version; it can never be changed. INVALID_REQUEST, MODEL_NOT_FOUND, MODEL_VERSION_EXISTS,
+        ARTIFACT_NOT_FOUND, ARTIFACT_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class ModelRegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelRegistryServiceAsyncStub: ...
     CreateModel: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelRequest, _model_registry_service_pb2.CreateModelResponse]
-    """Creates a model. MODEL_EXISTS."""
+    """Creates a model. INVALID_REQUEST, MODEL_EXISTS."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelRequest, _model_registry_service_pb2.GetModelResponse]
     """Reads a model. MODEL_NOT_FOUND."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]
@@ -47,7 +47,9 @@ class ModelRegistryServiceStub:
     Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
     """
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]
-    """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
+    """Registers a version; it can never be changed. INVALID_REQUEST, MODEL_NOT_FOUND, MODEL_VERSION_EXISTS,
+    ARTIFACT_NOT_FOUND, ARTIFACT_INVALID.
+    """
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]
     """Reads a version. MODEL_VERSION_NOT_FOUND."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]
@@ -64,7 +66,7 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelRequest, _model_registry_service_pb2.CreateModelResponse]  # type: ignore[assignment]
-    """Creates a model. MODEL_EXISTS."""
+    """Creates a model. INVALID_REQUEST, MODEL_EXISTS."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelRequest, _model_registry_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Reads a model. MODEL_NOT_FOUND."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -74,7 +76,9 @@ class ModelRegistryServiceAsyncStub(ModelRegistryServiceStub):
     Nothing is kept of an upload that breaks off or is no ONNX file with tensors in and out. ARTIFACT_INVALID, INVALID_REQUEST (too large).
     """
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CreateModelVersionRequest, _model_registry_service_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
-    """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
+    """Registers a version; it can never be changed. INVALID_REQUEST, MODEL_NOT_FOUND, MODEL_VERSION_EXISTS,
+    ARTIFACT_NOT_FOUND, ARTIFACT_INVALID.
+    """
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]  # type: ignore[assignment]
     """Reads a version. MODEL_VERSION_NOT_FOUND."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
@@ -94,7 +98,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.CreateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_registry_service_pb2.CreateModelResponse, _abc.Awaitable[_model_registry_service_pb2.CreateModelResponse]]:
-        """Creates a model. MODEL_EXISTS."""
+        """Creates a model. INVALID_REQUEST, MODEL_EXISTS."""
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -128,7 +132,9 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.CreateModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_registry_service_pb2.CreateModelVersionResponse, _abc.Awaitable[_model_registry_service_pb2.CreateModelVersionResponse]]:
-        """Registers a version; it can never be changed. MODEL_NOT_FOUND, MODEL_VERSION_EXISTS, ARTIFACT_NOT_FOUND, ARTIFACT_INVALID."""
+        """Registers a version; it can never be changed. INVALID_REQUEST, MODEL_NOT_FOUND, MODEL_VERSION_EXISTS,
+        ARTIFACT_NOT_FOUND, ARTIFACT_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def GetModelVersion(

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class RoutingServiceStub:
     """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def __init__(self, channel):
@@ -79,11 +81,14 @@ class RoutingServiceStub:
 
 class RoutingServiceServicer:
     """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     def CreateRoute(self, request, context):
-        """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
-        This and every other call about stored routes: STORE_UNAVAILABLE.
+        """Creates a route. Effective in Envoy once its default version is ready on a server.
+        INVALID_REQUEST, ROUTE_EXISTS, MODEL_VERSION_NOT_FOUND: a version is not registered (its field is named),
+        SERVICE_UNAVAILABLE: model_serving cannot be asked about a version that is not known to be deployed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +109,8 @@ class RoutingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRoute(self, request, context):
-        """Changes the fields of the mask, atomically. ROUTE_NOT_FOUND, ETAG_MISMATCH.
+        """Changes the fields of the mask, atomically. INVALID_REQUEST, ROUTE_NOT_FOUND, ETAG_MISMATCH, and of versions that
+        the route did not name before MODEL_VERSION_NOT_FOUND and SERVICE_UNAVAILABLE as above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +125,8 @@ class RoutingServiceServicer:
 
     def ExplainRoute(self, request, context):
         """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+        INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
+        MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
         no Envoy, or not the one that is asked for, has acknowledged a policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -193,6 +200,8 @@ def add_RoutingServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RoutingService:
     """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
     """
 
     @staticmethod

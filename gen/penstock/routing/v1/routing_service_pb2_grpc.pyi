@@ -27,27 +27,34 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RoutingServiceStub:
-    """RoutingService owns model routes and the policy that Envoy runs."""
+    """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RoutingServiceAsyncStub: ...
     CreateRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.CreateRouteRequest, _routing_service_pb2.CreateRouteResponse]
-    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
-    This and every other call about stored routes: STORE_UNAVAILABLE.
+    """Creates a route. Effective in Envoy once its default version is ready on a server.
+    INVALID_REQUEST, ROUTE_EXISTS, MODEL_VERSION_NOT_FOUND: a version is not registered (its field is named),
+    SERVICE_UNAVAILABLE: model_serving cannot be asked about a version that is not known to be deployed.
     """
     GetRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.GetRouteRequest, _routing_service_pb2.GetRouteResponse]
     """Reads a route. ROUTE_NOT_FOUND."""
     ListRoutes: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListRoutesRequest, _routing_service_pb2.ListRoutesResponse]
     """Lists routes, by model name ascending."""
     UpdateRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.UpdateRouteRequest, _routing_service_pb2.UpdateRouteResponse]
-    """Changes the fields of the mask, atomically. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
+    """Changes the fields of the mask, atomically. INVALID_REQUEST, ROUTE_NOT_FOUND, ETAG_MISMATCH, and of versions that
+    the route did not name before MODEL_VERSION_NOT_FOUND and SERVICE_UNAVAILABLE as above.
+    """
     DeleteRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.DeleteRouteRequest, _routing_service_pb2.DeleteRouteResponse]
     """Deletes a route: calls to its model then get NOT_FOUND. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
     ExplainRoute: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ExplainRouteRequest, _routing_service_pb2.ExplainRouteResponse]
     """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+    INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
+    MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
     no Envoy, or not the one that is asked for, has acknowledged a policy.
     """
     ListProxies: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]
@@ -57,24 +64,31 @@ class RoutingServiceStub:
 
 @_typing.type_check_only
 class RoutingServiceAsyncStub(RoutingServiceStub):
-    """RoutingService owns model routes and the policy that Envoy runs."""
+    """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.CreateRouteRequest, _routing_service_pb2.CreateRouteResponse]  # type: ignore[assignment]
-    """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
-    This and every other call about stored routes: STORE_UNAVAILABLE.
+    """Creates a route. Effective in Envoy once its default version is ready on a server.
+    INVALID_REQUEST, ROUTE_EXISTS, MODEL_VERSION_NOT_FOUND: a version is not registered (its field is named),
+    SERVICE_UNAVAILABLE: model_serving cannot be asked about a version that is not known to be deployed.
     """
     GetRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.GetRouteRequest, _routing_service_pb2.GetRouteResponse]  # type: ignore[assignment]
     """Reads a route. ROUTE_NOT_FOUND."""
     ListRoutes: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListRoutesRequest, _routing_service_pb2.ListRoutesResponse]  # type: ignore[assignment]
     """Lists routes, by model name ascending."""
     UpdateRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.UpdateRouteRequest, _routing_service_pb2.UpdateRouteResponse]  # type: ignore[assignment]
-    """Changes the fields of the mask, atomically. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
+    """Changes the fields of the mask, atomically. INVALID_REQUEST, ROUTE_NOT_FOUND, ETAG_MISMATCH, and of versions that
+    the route did not name before MODEL_VERSION_NOT_FOUND and SERVICE_UNAVAILABLE as above.
+    """
     DeleteRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.DeleteRouteRequest, _routing_service_pb2.DeleteRouteResponse]  # type: ignore[assignment]
     """Deletes a route: calls to its model then get NOT_FOUND. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
     ExplainRoute: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ExplainRouteRequest, _routing_service_pb2.ExplainRouteResponse]  # type: ignore[assignment]
     """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-    ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+    INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
+    MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
     no Envoy, or not the one that is asked for, has acknowledged a policy.
     """
     ListProxies: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]  # type: ignore[assignment]
@@ -83,7 +97,10 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     """Writes the compiled policy as a static Envoy configuration that `envoy --mode validate` accepts. POLICY_NOT_READY."""
 
 class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RoutingService owns model routes and the policy that Envoy runs."""
+    """RoutingService owns model routes and the policy that Envoy runs.
+    INVALID_REQUEST names every field that is wrong. Every call about stored routes may fail with STORE_UNAVAILABLE, every
+    call with a request_id with REQUEST_ID_REUSED, every list with INVALID_PAGE_TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def CreateRoute(
@@ -91,8 +108,9 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _routing_service_pb2.CreateRouteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.CreateRouteResponse, _abc.Awaitable[_routing_service_pb2.CreateRouteResponse]]:
-        """Creates a route. Effective in Envoy once its default version is ready on a server. ROUTE_EXISTS.
-        This and every other call about stored routes: STORE_UNAVAILABLE.
+        """Creates a route. Effective in Envoy once its default version is ready on a server.
+        INVALID_REQUEST, ROUTE_EXISTS, MODEL_VERSION_NOT_FOUND: a version is not registered (its field is named),
+        SERVICE_UNAVAILABLE: model_serving cannot be asked about a version that is not known to be deployed.
         """
 
     @_abc_1.abstractmethod
@@ -117,7 +135,9 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _routing_service_pb2.UpdateRouteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.UpdateRouteResponse, _abc.Awaitable[_routing_service_pb2.UpdateRouteResponse]]:
-        """Changes the fields of the mask, atomically. ROUTE_NOT_FOUND, ETAG_MISMATCH."""
+        """Changes the fields of the mask, atomically. INVALID_REQUEST, ROUTE_NOT_FOUND, ETAG_MISMATCH, and of versions that
+        the route did not name before MODEL_VERSION_NOT_FOUND and SERVICE_UNAVAILABLE as above.
+        """
 
     @_abc_1.abstractmethod
     def DeleteRoute(
@@ -134,7 +154,8 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.ExplainRouteResponse, _abc.Awaitable[_routing_service_pb2.ExplainRouteResponse]]:
         """Answers "why did this request go there?" from the policy that Envoy acknowledged.
-        ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
+        INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
+        MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
         no Envoy, or not the one that is asked for, has acknowledged a policy.
         """
 
