@@ -8,6 +8,7 @@ from libs.errors import collecting
 from penstock.accesslog.v1 import record_pb2
 from services.cost_tracking.domain.intake import MALFORMED, Batch, SetAside
 from services.cost_tracking.domain.usage import LARGEST_COUNT, Hop, Usage
+from services.cost_tracking.servers import times
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOPS = {record_pb2.HOP_INGRESS: Hop.INGRESS, record_pb2.HOP_MESH: Hop.MESH, record_pb2.HOP_MIRROR: Hop.MIRROR}
@@ -43,6 +44,8 @@ def _usage(record: record_pb2.AccessRecord) -> Usage | None:
         # Timestamp.ToDatetime takes five times as long
         start = EPOCH + timedelta(seconds=record.start_time.seconds, microseconds=record.start_time.nanos // 1000)
     except OverflowError:
+        return None
+    if not times.storable(start):
         return None
     return Usage(
         request_id=record.request_id,

@@ -7,6 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import Faults
 
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 
 def decode(message: Message, field: str, faults: Faults, path: str = "") -> datetime | None:
     """None when the field is not set, or is no time (then `path`, or the field, is a fault)."""
@@ -14,10 +16,18 @@ def decode(message: Message, field: str, faults: Faults, path: str = "") -> date
         return None
     stamp: Timestamp = getattr(message, field)
     try:
-        return stamp.ToDatetime(UTC)
+        time = stamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
+        time = None
+    if time is None or not storable(time):
         faults.add(path or field, "not a time between the years 1 and 9999")
         return None
+    return time
+
+
+def storable(time: datetime) -> bool:
+    """The first and the last moment of all mean infinity to asyncpg, which reads them back without a zone."""
+    return EARLIEST < time < LATEST
 
 
 def encode(time: datetime) -> Timestamp:

@@ -16,6 +16,7 @@ from services.experimentation.domain.outcome import Outcome
 
 Wire = experiment_pb2.Experiment
 NO_TIME = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
 DIRECTIONS = {
     Wire.DIRECTION_UNSPECIFIED: Direction.HIGHER,
     Wire.DIRECTION_HIGHER: Direction.HIGHER,
@@ -102,9 +103,13 @@ def outcomes_of(request: pb.ReportOutcomesRequest, faults: Faults) -> Sequence[O
 
 def _time(time: Timestamp, field: str, faults: Faults) -> datetime:
     try:
-        return time.ToDatetime(tzinfo=UTC)
+        found = time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
+        found = NO_TIME
+    # the first and the last moment of all mean infinity to asyncpg, which reads them back without a zone
+    if not NO_TIME < found < LATEST:
         return _no_time(field, "is no time between the years 1 and 9999", faults)
+    return found
 
 
 def _no_time(field: str, description: str, faults: Faults) -> datetime:

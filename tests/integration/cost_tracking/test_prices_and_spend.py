@@ -207,3 +207,13 @@ async def test_a_batch_that_says_not_which_lines_it_holds_is_refused(client):
     told = ["batch.proxy", "batch.file", "batch.end_offset"]
     assert faults(await refused(client.costs.DeliverRecords, bad)) == told
     assert (await client.spend()).rows[0].requests == 0
+
+
+async def test_an_absurd_price_is_refused_and_the_intake_goes_on(client):
+    """Stored, the first of these stopped every delivery."""
+    for seconds in (-62_135_596_800, 253_402_300_800):
+        made = price(effective_from=Timestamp(seconds=seconds))
+        error = await refused(client.costs.CreatePrice, pb.CreatePriceRequest(price=made))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await client.deliver(record("after-absurd-prices"))
+    await client.costs.GetSpend(pb.GetSpendRequest(**{"from": Timestamp(seconds=253_402_300_799)}))
