@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pandas as pd
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -32,8 +33,10 @@ from examples.flights.replay import Replay
 from examples.flights.report import Check
 from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest, ReconcileRequest
 from penstock.cost_tracking.v1.spend_pb2 import DIMENSION_VERSION, Reconciliation
+from penstock.experimentation.v1.analysis_pb2 import Analysis
 from penstock.experimentation.v1.experimentation_service_pb2 import AnalyzeExperimentRequest, AssignRequest
 from penstock.health_monitoring.v1.health_monitoring_service_pb2 import ListTransitionsRequest
+from penstock.health_monitoring.v1.health_pb2 import Transition
 from penstock_client import Penstock
 
 SETTLE_SECONDS = 30.0
@@ -86,8 +89,12 @@ def run(stack: Stack, penstock: Penstock, home: Path, console: Console) -> int:
         serving.route(penstock)
         serving.start_experiment(penstock)
     replay = Replay(penstock, stack.address("ingress"), home / "served.jsonl")
+    began = Timestamp()
+    began.GetCurrentTime()
     replayed(replay, week, Chaos(stack, penstock, len(week.flights)), console)
-    return account(penstock, replay, week, {v.version: v.auc for v in trained}, console)
+    since = ListTransitionsRequest(page_size=1000, **{"from": began})
+    transitions = list(reversed(penstock.health.ListTransitions(since).transitions))
+    return account(penstock, replay, week, {v.version: v.auc for v in trained}, transitions, console)
 
 
 def replayed(replay: Replay, week: data.Flights, chaos: Chaos, console: Console) -> None:
@@ -106,15 +113,19 @@ def replayed(replay: Replay, week: data.Flights, chaos: Chaos, console: Console)
 
 
 def account(
-    penstock: Penstock, replay: Replay, week: data.Flights, training_auc: dict[str, float], console: Console
+    penstock: Penstock,
+    replay: Replay,
+    week: data.Flights,
+    training_auc: dict[str, float],
+    transitions: list[Transition],
+    console: Console,
 ) -> int:
     """Print every table and check; 0 when all checks hold."""
     served, failures = replay.tally.served, replay.tally.failures
     counted = settled(penstock, len(served))
     planned = plan(penstock, sorted({s.unit for s in served}))
-    analysis = penstock.experiments.AnalyzeExperiment(AnalyzeExperimentRequest(name=serving.EXPERIMENT)).analysis
+    analysis = weighed(penstock)
     spend = penstock.costs.GetSpend(GetSpendRequest(group_by=[DIMENSION_VERSION])).rows
-    transitions = penstock.health.ListTransitions(ListTransitionsRequest(page_size=100)).transitions
     for table in (
         report.calls(replay.tally),
         report.split(served, planned),
@@ -122,9 +133,11 @@ def account(
         report.evidence(analysis),
         report.spend(spend),
         report.counters(counted, len(served)),
-        report.health(list(reversed(transitions))),
+        report.health(transitions),
     ):
+        console.print()
         console.print(table)
+    console.print()
     completed = sum(reading.value for reading in counted.envoy)
     wrong_split = [s for s in served if not s.fallback and s.version != planned[s.unit]]
     differing = differing_vectors(penstock, replay, week)
@@ -155,6 +168,17 @@ def settled(penstock: Penstock, answered: int) -> Reconciliation:
         counted = penstock.costs.Reconcile(ReconcileRequest()).reconciliation
         if counted.ledger_requests >= answered or time.monotonic() > deadline:
             return counted
+        time.sleep(0.2)
+
+
+def weighed(penstock: Penstock) -> Analysis:
+    """The evidence once no outcome waits for its exposure, which comes by the record log; or as it stands then."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        asked = AnalyzeExperimentRequest(name=serving.EXPERIMENT)
+        analysis = penstock.experiments.AnalyzeExperiment(asked).analysis
+        if not analysis.waiting_outcomes or time.monotonic() > deadline:
+            return analysis
         time.sleep(0.2)
 
 

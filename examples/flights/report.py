@@ -28,12 +28,12 @@ class Check:
     evidence: str
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Table:
     """Text to the left, figures to the right."""
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left", caption_style="")
     listed = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     for index, name in enumerate(columns):
-        figures = all(row[index][:1].isdigit() or row[index] in {"", "-"} for row in listed)
+        figures = not any(letter.isalpha() for row in listed for letter in row[index])
         made.add_column(name, justify="right" if figures and index else "left", overflow="fold")
     for row in listed:
         made.add_row(*row)
@@ -75,21 +75,18 @@ def split(served: Sequence[Served], planned: dict[str, str]) -> Table:
 
 
 def evidence(analysis: Analysis) -> Table:
+    control, *others = analysis.variants
     rows = [
-        (
-            v.variant,
-            v.version,
-            v.exposed_units,
-            v.outcomes,
-            v.positive_outcomes,
-            f"{v.mean_rate:.3f} [{v.rate_low:.3f}, {v.rate_high:.3f}]",
-            f"{v.lift:+.3f} [{v.lift_low:+.3f}, {v.lift_high:+.3f}]" if index else "",
-            f"{v.probability_better:.4f}" if index else "",
-        )
-        for index, v in enumerate(analysis.variants)
+        ("version", *(v.version for v in analysis.variants)),
+        ("units", *(v.exposed_units for v in analysis.variants)),
+        ("outcomes", *(v.outcomes for v in analysis.variants)),
+        ("right", *(v.positive_outcomes for v in analysis.variants)),
+        ("rate [95 %]", *(f"{v.mean_rate:.3f} [{v.rate_low:.3f}, {v.rate_high:.3f}]" for v in analysis.variants)),
+        ("lift [95 %]", "", *(f"{v.lift:+.3f} [{v.lift_low:+.3f}, {v.lift_high:+.3f}]" for v in others)),
+        ("P(better)", "", *(f"{v.probability_better:.4f}" for v in others)),
     ]
-    columns = ("variant", "version", "units", "outcomes", "right", "rate [95 %]", "lift [95 %]", "P(better)")
-    return table(f"Experiment: {analysis.verdict}", columns, rows)
+    columns = ("", f"{control.variant}, the control", *(v.variant for v in others))
+    return table("Experiment", columns, rows, analysis.verdict)
 
 
 def spend(rows: Sequence[SpendRow]) -> Table:
@@ -129,13 +126,12 @@ def health(transitions: Sequence[Transition]) -> Table:
         (
             t.time.ToDatetime().strftime("%H:%M:%S.%f")[:-3],
             t.target,
-            _state(getattr(t, "from")),
-            _state(t.to),
+            f"{_state(getattr(t, 'from'))} → {_state(t.to)}",
             t.reason,
         )
         for t in transitions
     ]
-    return table("Health, UTC", ("time", "target", "from", "to", "why"), rows)
+    return table("Health during the replay, UTC", ("time", "target", "change", "why"), rows)
 
 
 def checks(found: Sequence[Check], console: Console) -> bool:
