@@ -119,7 +119,7 @@ async def test_what_cannot_be_explained_is_said(mesh):
     for asked, code, reason in (
         ({"model": "nobody"}, grpc.StatusCode.NOT_FOUND, "ROUTE_NOT_FOUND"),
         ({"model": "m", "version": "9"}, grpc.StatusCode.NOT_FOUND, "MODEL_VERSION_NOT_FOUND"),
-        ({"model": "m", "proxy": "nobody"}, grpc.StatusCode.UNAVAILABLE, "POLICY_NOT_READY"),
+        ({"model": "m", "proxy": "nobody"}, grpc.StatusCode.NOT_FOUND, "PROXY_NOT_FOUND"),
         ({"model": "m", "unit": "u" * 1025}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
         ({"model": ""}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     ):
