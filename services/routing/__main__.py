@@ -24,7 +24,7 @@ from services.routing.stores.last_known import LastKnownFile
 from services.routing.stores.routes import PostgresRoutes
 from services.routing.xds.ads import Ads
 from services.routing.xds.export import export
-from services.routing.xds.resources import compile_snapshot
+from services.routing.xds.resources import SnapshotCompiler
 
 NAME = "routing"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,7 +39,7 @@ async def build(settings: config.Config) -> serve.App:
     ads = Ads(clock)
     last_known = LastKnownFile(settings.state_dir)
     ears = Ears(last_known.read())
-    compilation = Compilation(ears, compile_snapshot, ads.publish, last_known)
+    compilation = Compilation(ears, SnapshotCompiler().compile, ads.publish, last_known)
     registry = clients.Registry(mesh)
 
     async def existing(route: Route, before: Route | None) -> None:

@@ -3,37 +3,51 @@
 from collections.abc import Sequence
 
 from services.routing.domain.compiled import Absent, Attempt, Chain
-from services.routing.domain.fleet import Fleet, digest
+from services.routing.domain.fleet import Fleet, Members, digest
 from services.routing.domain.policy import LoadBalancing, ModelVersion
 
 
 class Chains:
-    """Builds chains over one fleet and remembers the shapes that they need."""
+    """Of one route, over one fleet. Remembers the shapes and the server sets that they need."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, attempts: int, load_balancing: LoadBalancing) -> None:
         self._fleet = fleet
+        self._attempts = attempts
+        self._load_balancing = load_balancing
+        self._built: dict[tuple[ModelVersion, ...], Chain] = {}
         self.composites: dict[str, tuple[str, ...]] = {}
+        self.sets: dict[str, Members] = {}
 
     def possible(self, target: ModelVersion) -> bool:
         """Whether some server has the version ready, well or not."""
         return bool(self._fleet.ready.get(target))
 
-    def of(self, targets: Sequence[ModelVersion], attempts: int, load_balancing: LoadBalancing) -> Chain:
+    def of(self, targets: tuple[ModelVersion, ...]) -> Chain:
         """The chain of these versions, the first being the one that is asked for.
 
         No attempt is spent on a version without a healthy server while another one has some; when none has, health is
         overruled: what is ready is tried.
         """
+        chain = self._built.get(targets)
+        if chain is None:
+            chain = self._built[targets] = self._build(targets)
+        return chain
+
+    def _build(self, targets: Sequence[ModelVersion]) -> Chain:
         fleet = self._fleet
         sound = [target for target in targets if fleet.sound(target)]
         served = sound or [target for target in targets if fleet.ready.get(target)]
-        tried = [
-            Attempt(target, fleet.serve(target, load_balancing))
-            for target, tries in zip(served, shares(attempts, len(served)), strict=False)
-            for _ in range(tries)
-        ]
+        tried: tuple[Attempt, ...] = ()
+        for target, tries in zip(served, shares(self._attempts, len(served)), strict=False):
+            tried += (Attempt(target, self._serve(target)),) * tries
         absent = tuple(Absent(target, fleet.absence(target)) for target in targets if target not in served)
-        return Chain(targets[0], self._composite(tried), tuple(tried), absent)
+        return Chain(targets[0], self._composite(tried), tried, absent)
+
+    def _serve(self, target: ModelVersion) -> str:
+        members = self._load_balancing, self._fleet.members(target)
+        name = self._fleet.name(members)
+        self.sets[name] = members
+        return name
 
     def _composite(self, tried: Sequence[Attempt]) -> str:
         if not tried:

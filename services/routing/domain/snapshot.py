@@ -39,7 +39,7 @@ class Snapshot:
 
 def _revision(resources: Mapping[str, Mapping[str, Resource]]) -> str:
     digest = hashlib.sha256()
-    for type_url in sorted(resources):
-        for name, resource in sorted(resources[type_url].items()):
-            digest.update(f"{type_url} {name} {resource.version}\n".encode())
+    for type_url, named in sorted(resources.items()):
+        lines = [f"{type_url} {name} {named[name].version}\n" for name in sorted(named)]
+        digest.update("".join(lines).encode())
     return digest.hexdigest()[:16]

@@ -1,12 +1,13 @@
 """Server sets as clusters with endpoints of their own, chains as composites of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf.message import Message
 
-from services.routing.domain.compiled import Policy, ServerSet
+from services.routing.domain.compiled import ServerSet
 from services.routing.domain.policy import LoadBalancing
 from services.routing.xds.messages import (
     Cluster,
@@ -66,71 +67,66 @@ OUTLIERS: Mapping[str, Any] = {
 NO_PANIC: Mapping[str, Any] = {"healthy_panic_threshold": {"value": 0}}
 
 
-def unserved() -> tuple[str, Message]:
-    return UNSERVED, Cluster(name=UNSERVED, type=STATIC, load_assignment={"cluster_name": UNSERVED})
+# The servers of gRPC speak HTTP/2 only
+HTTP2: Mapping[str, Any] = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(
+        HttpProtocolOptions(explicit_http_config={"http2_protocol_options": {}})
+    )
+}
 
 
-def clusters(policy: Policy) -> Iterator[tuple[str, Message]]:
-    http2 = packed(HttpProtocolOptions(explicit_http_config={"http2_protocol_options": {}}))
-    protocol = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
-    yield unserved()
-    for name, servers in policy.server_sets.items():
-        yield (
-            name,
-            Cluster(
-                name=name,
-                **_members(servers),
-                connect_timeout=seconds(1),
-                lb_policy=LB_POLICIES[servers.load_balancing],
-                circuit_breakers=BREAKERS,
-                outlier_detection=OUTLIERS,
-                common_lb_config=NO_PANIC,
-                typed_extension_protocol_options=protocol,
-            ),
-        )
-    for name, shape in policy.composites.items():
-        chain = packed(CompositeConfig(clusters=[{"name": servers} for servers in shape]))
-        yield (
-            name,
-            Cluster(
-                name=name,
-                connect_timeout=seconds(1),
-                lb_policy=CLUSTER_PROVIDED,
-                cluster_type={"name": "envoy.clusters.composite", "typed_config": chain},
-                circuit_breakers=BREAKERS,
-                typed_extension_protocol_options=protocol,
-            ),
-        )
+def unserved() -> Message:
+    return Cluster(name=UNSERVED, type=STATIC, load_assignment={"cluster_name": UNSERVED})
 
 
-def endpoints(policy: Policy) -> Iterator[tuple[str, Message]]:
-    for name, servers in policy.server_sets.items():
-        if not _named(servers):
-            yield name, _assignment(servers)
+def server_set(name: str, servers: ServerSet) -> Message:
+    return Cluster(
+        name=name,
+        **_members(servers),
+        connect_timeout=seconds(1),
+        lb_policy=LB_POLICIES[servers.load_balancing],
+        circuit_breakers=BREAKERS,
+        outlier_detection=OUTLIERS,
+        common_lb_config=NO_PANIC,
+        typed_extension_protocol_options=HTTP2,
+    )
+
+
+def composite(name: str, shape: tuple[str, ...]) -> Message:
+    chain = packed(CompositeConfig(clusters=[{"name": servers} for servers in shape]))
+    return Cluster(
+        name=name,
+        connect_timeout=seconds(1),
+        lb_policy=CLUSTER_PROVIDED,
+        cluster_type={"name": "envoy.clusters.composite", "typed_config": chain},
+        circuit_breakers=BREAKERS,
+        typed_extension_protocol_options=HTTP2,
+    )
+
+
+def assignment(name: str, servers: ServerSet) -> Message:
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[{"lb_endpoints": _included(servers)}])
+
+
+def named(servers: ServerSet) -> bool:
+    """Whether a member has a name for an address; in or out, so that health never changes the kind of a cluster."""
+    return not all(_is_ip(endpoint.address) for endpoint in servers.endpoints)
 
 
 def _members(servers: ServerSet) -> Mapping[str, Any]:
     """Endpoints travel apart where all are IP addresses. EDS takes no names: a set with one carries its endpoints."""
-    if _named(servers):
-        return {**NAMED, "load_assignment": _assignment(servers)}
+    if named(servers):
+        return {**NAMED, "load_assignment": assignment(servers.name, servers)}
     return {"type": EDS, "eds_cluster_config": {"eds_config": ADS}}
 
 
-def _named(servers: ServerSet) -> bool:
-    """By its members, in or out, so that health never changes the kind of a cluster."""
-    return not all(_is_ip(endpoint.address) for endpoint in servers.endpoints)
-
-
+@lru_cache(4096)
 def _is_ip(address: str) -> bool:
     try:
         ip_address(address)
     except ValueError:
         return False
     return True
-
-
-def _assignment(servers: ServerSet) -> Message:
-    return ClusterLoadAssignment(cluster_name=servers.name, endpoints=[{"lb_endpoints": _included(servers)}])
 
 
 def _included(servers: ServerSet) -> list[dict[str, Any]]:

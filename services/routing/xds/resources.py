@@ -1,12 +1,12 @@
 """Policy to snapshot: every resource that Envoy is given, by type and name. Pure."""
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from services.routing.domain.compiled import Policy
-from services.routing.domain.compiler import compile_policy
+from services.routing.domain.compiler import Compiler
 from services.routing.domain.policy import Inputs
 from services.routing.domain.snapshot import Resource, Snapshot
 from services.routing.xds import clusters, doors, routes
@@ -21,37 +21,76 @@ from services.routing.xds.messages import (
 CDS, EDS = type_url(Cluster), type_url(ClusterLoadAssignment)
 SRDS, RDS = type_url(ScopedRouteConfiguration), type_url(RouteConfiguration)
 
+Value = TypeVar("Value")
+
+
+class SnapshotCompiler:
+    """Inputs to snapshot. Like the compiler inside it remembers the last one, and makes only what differs anew."""
+
+    def __init__(self) -> None:
+        self._compiler = Compiler()
+        self._sets = _Encoder(clusters.server_set)
+        self._chains = _Encoder(clusters.composite, lambda _, shape: shape)
+        self._endpoints = _Encoder(clusters.assignment)
+        self._tables = _Encoder(routes.table, lambda _, model: model.composites)
+        self._scopes = _Encoder(routes.scope, lambda name, _: (name,))
+
+    def compile(self, inputs: Inputs) -> Snapshot:
+        policy = self._compiler.compile(inputs)
+        sets, doors_only = policy.server_sets, without_policy()
+        tables = {routes.table_name(model): found for model, found in policy.models.items()}
+        scopes = {name: found.model for name, found in tables.items()}
+        return Snapshot(
+            policy,
+            {
+                CDS: {**doors_only[CDS], **self._sets(sets), **self._chains(policy.composites)},
+                EDS: self._endpoints({name: found for name, found in sets.items() if not clusters.named(found)}),
+                RDS: {**doors_only[RDS], **self._tables(tables)},
+                SRDS: {**doors_only[SRDS], **self._scopes(scopes)},
+            },
+        )
+
 
 def compile_snapshot(inputs: Inputs) -> Snapshot:
-    return build(compile_policy(inputs))
+    """From nothing but the inputs."""
+    return SnapshotCompiler().compile(inputs)
 
 
-def build(policy: Policy) -> Snapshot:
-    doors_only = without_policy()
-    tables = {routes.table_name(model): found.composites for model, found in policy.models.items()}
-    return Snapshot(
-        policy,
-        {
-            CDS: _encoded(clusters.clusters(policy), policy.composites),
-            EDS: _encoded(clusters.endpoints(policy)),
-            RDS: {**doors_only[RDS], **_encoded(routes.tables(policy), tables)},
-            SRDS: {**doors_only[SRDS], **_encoded(routes.scopes(policy), {name: (name,) for name in tables})},
-        },
-    )
-
-
+@cache
 def without_policy() -> Mapping[str, Mapping[str, Resource]]:
     """What an Envoy may have before there is any policy: the doors to the services.
 
     With one cluster: an Envoy that starts opens no listener, the mesh's neither, before it has heard of clusters.
     """
-    return {CDS: _encoded([clusters.unserved()]), RDS: _encoded([doors.table()]), SRDS: _encoded([doors.scope()])}
-
-
-def _encoded(
-    messages: Iterable[tuple[str, Message]], needs: Mapping[str, Iterable[str]] = MappingProxyType({})
-) -> dict[str, Resource]:
+    table, scope = doors.table(), doors.scope()
     return {
-        name: Resource.of(message.SerializeToString(deterministic=True), needs.get(name, ()))
-        for name, message in messages
+        CDS: {clusters.UNSERVED: _resource(clusters.unserved())},
+        RDS: {doors.DEFAULT: _resource(table[1])},
+        SRDS: {doors.DEFAULT: _resource(scope[1])},
     }
+
+
+class _Encoder(Generic[Value]):
+    """Resources of one kind, by name. One whose value is that of the last call is the last call's resource."""
+
+    def __init__(
+        self,
+        message_of: Callable[[str, Value], Message],
+        needs_of: Callable[[str, Value], Iterable[str]] = lambda _, __: (),
+    ) -> None:
+        self._message_of, self._needs_of = message_of, needs_of
+        self._last: Mapping[str, tuple[Value, Resource]] = {}
+
+    def __call__(self, values: Mapping[str, Value]) -> dict[str, Resource]:
+        self._last = {name: self._encoded(name, value) for name, value in values.items()}
+        return {name: resource for name, (_, resource) in self._last.items()}
+
+    def _encoded(self, name: str, value: Value) -> tuple[Value, Resource]:
+        last = self._last.get(name)
+        if last is not None and (last[0] is value or last[0] == value):
+            return last
+        return value, _resource(self._message_of(name, value), self._needs_of(name, value))
+
+
+def _resource(message: Message, needs: Iterable[str] = ()) -> Resource:
+    return Resource.of(message.SerializeToString(deterministic=True), needs)

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.routing.domain.compiled import Chain, ModelPolicy, Policy, Slice
+from services.routing.domain.compiled import Chain, ModelPolicy, Slice
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import PreviousHosts, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
@@ -16,7 +16,7 @@ RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
 # version it means that this server has lost it, as one does that has just restarted.
 RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-headers"
 PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
-# The version that answered, where it is not the first of the chain: version.lua has left it in metadata
+# The version that answered, where it is not the first of the chain: the filter `version` has left it in metadata
 FALLEN_BACK = [
     header("x-penstock-model-version", "%DYNAMIC_METADATA(penstock:version)%", SET),
     header("x-penstock-degraded", "%DYNAMIC_METADATA(penstock:degraded)%", SET),
@@ -28,27 +28,23 @@ def table_name(model: str) -> str:
     return f"model/{model}"
 
 
-def scopes(policy: Policy) -> Iterator[tuple[str, Message]]:
-    for model in policy.models:
-        name = table_name(model)
-        key = {"fragments": [{"string_key": model}]}
-        yield name, ScopedRouteConfiguration(name=name, route_configuration_name=name, key=key)
+def scope(name: str, model: str) -> Message:
+    key = {"fragments": [{"string_key": model}]}
+    return ScopedRouteConfiguration(name=name, route_configuration_name=name, key=key)
 
 
-def tables(policy: Policy) -> Iterator[tuple[str, Message]]:
-    for model in policy.models.values():
-        name = table_name(model.model)
-        host = {
-            "name": "models",
-            "domains": ["*"],
-            "include_request_attempt_count": True,
-            "include_attempt_count_in_response": True,
-            "request_body_buffer_limit": {"value": LARGEST_BODY},
-            "response_headers_to_add": FALLEN_BACK,
-            "retry_policy": _retries(model),
-            "routes": list(_routes(model)),
-        }
-        yield name, RouteConfiguration(name=name, virtual_hosts=[host])
+def table(name: str, model: ModelPolicy) -> Message:
+    host = {
+        "name": "models",
+        "domains": ["*"],
+        "include_request_attempt_count": True,
+        "include_attempt_count_in_response": True,
+        "request_body_buffer_limit": {"value": LARGEST_BODY},
+        "response_headers_to_add": FALLEN_BACK,
+        "retry_policy": _retries(model),
+        "routes": list(_routes(model)),
+    }
+    return RouteConfiguration(name=name, virtual_hosts=[host])
 
 
 def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:
