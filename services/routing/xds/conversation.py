@@ -7,7 +7,7 @@ What Envoy refuses is not sent again before it is another. Of a response with se
 for Envoy does not say which one it means. Only what needs the refused one waits with it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -45,7 +45,8 @@ class _Type:
     """`sent` holds the versions that Envoy has, or will have once it acknowledges; an empty one is not known.
 
     `asked` are names it waits for, `refused` the versions that it would not take, `alone` the names that were in a
-    refused response.
+    refused response. `open` are the names to look at: every one of which Envoy may lack the version that is aimed at,
+    or have one though none is.
     """
 
     known: bool = False
@@ -55,6 +56,7 @@ class _Type:
     asked: set[str] = field(default_factory=set[str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
     alone: set[str] = field(default_factory=set[str])
+    open: set[str] = field(default_factory=set[str])
 
     def refuse(self, answered: Response) -> None:
         """Envoy keeps what it had: of some things in this response an older version, of others nothing."""
@@ -74,6 +76,7 @@ class _Type:
         self.alone.difference_update(answered.resources)
 
     def _forget(self, name: str) -> None:
+        self.open.add(name)
         if self.wildcard:  # it must be removed when it is gone, should Envoy have it
             self.sent[name] = ""
         else:
@@ -94,6 +97,8 @@ class Conversation:
 
     def aim(self, target: Resources, *, whole: bool) -> None:
         """Bring Envoy to these resources. Unless they are the whole policy, nothing is ever removed for them."""
+        for url, known in self._types.items():
+            known.open |= _differing(self._target.get(url, {}), target.get(url, {}))
         self._target, self._whole = target, whole
         self._hold_back()
 
@@ -108,13 +113,16 @@ class Conversation:
             # of these two Envoy asks for everything, by an empty list in the first request of a stream
             known.wildcard = request.type_url in (CDS, SRDS)
             known.asked = set(request.subscribe) - {"*"} - request.had.keys()
+            known.open |= request.had.keys()
         else:
             known.asked |= set(request.subscribe) - {"*"}
+        known.open |= known.asked
         known.names = (known.names | set(request.subscribe)) - set(request.unsubscribe) - {"*"}
         if not known.wildcard:
             for name in request.unsubscribe:
                 known.sent.pop(name, None)
                 known.asked.discard(name)
+                known.open.add(name)
         answered = self._in_flight.pop(request.nonce, None)
         if answered is None:
             return None
@@ -183,37 +191,40 @@ class Conversation:
     def _waiting(self) -> set[str]:
         return {response.type_url for response in self._in_flight.values()}
 
-    def _wanted(self, url: str) -> Iterable[str]:
-        known = self._types[url]
-        return self._target.get(url, {}) if known.wildcard else known.names
-
     def _missing(self, url: str) -> dict[str, Resource | None]:
         """By name, what Envoy wants and has not; None where what it waits for does not exist."""
-        known = self._types[url]
+        known, target = self._types[url], self._target.get(url, {})
         if not known.known:
             return {}
-        target = self._target.get(url, {})
         missing: dict[str, Resource | None] = {}
-        for name in self._wanted(url):
+        for name in sorted(known.open):
             resource = target.get(name)
-            if resource is None:
+            if self._done(url, name, resource):
+                known.open.discard(name)
+            elif not known.wildcard and name not in known.names:
+                continue
+            elif resource is None:
                 if name in known.asked and self._whole:
                     missing[name] = None
-            elif known.refused.get(name) == resource.version or not self._stuck.isdisjoint(resource.needs):
-                continue
-            elif known.sent.get(name) != resource.version or name in known.asked:
+            elif known.refused.get(name) != resource.version and self._stuck.isdisjoint(resource.needs):
                 missing[name] = resource
         return missing
+
+    def _done(self, url: str, name: str, resource: Resource | None) -> bool:
+        known = self._types[url]
+        aimed = None if resource is None else resource.version
+        return known.sent.get(name) == aimed and name not in known.asked
 
     def _surplus(self, url: str) -> tuple[str, ...]:
         if not self._whole:
             return ()
-        return tuple(sorted(self._types[url].sent.keys() - self._target.get(url, {}).keys()))
+        known, target = self._types[url], self._target.get(url, {})
+        return tuple(sorted(name for name in known.open if name in known.sent and name not in target))
 
     def _endpoints_known(self) -> bool:
         """A cluster serves once it has its endpoints; Envoy asks for them when it has the cluster."""
-        sent = self._types[EDS].sent
-        return all(name in sent or name in self._stuck for name in self._target.get(EDS, {}))
+        known, target = self._types[EDS], self._target.get(EDS, {})
+        return all(name in known.sent or name in self._stuck or name not in target for name in known.open)
 
     def _send(
         self, url: str, missing: Mapping[str, Resource | None], removed: tuple[str, ...] = ()
@@ -227,6 +238,7 @@ class Conversation:
             known.sent[name] = resource.version
             if url == CDS:  # Envoy warms a changed cluster until its endpoints are sent again
                 self._types[EDS].sent.pop(name, None)
+                self._types[EDS].open.add(name)
         known.asked -= missing.keys()
         for part in _parts(present, known.alone):
             yield self._response(url, part, removed)
@@ -239,6 +251,11 @@ class Conversation:
         response = Response(url, str(self._count), resources, removed)
         self._in_flight[response.nonce] = response
         return response
+
+
+def _differing(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> set[str]:
+    """What is the same object in both is most of it, and costs least."""
+    return {name for name, resource in after.items() if before.get(name) is not resource} | (before.keys() - after)
 
 
 def _parts(resources: Mapping[str, Resource], alone: AbstractSet[str]) -> Iterator[dict[str, Resource]]:
