@@ -7,6 +7,7 @@ import os
 import string
 from pathlib import Path
 
+from deploy.envoy.filter.build import library
 from deploy.local import probes
 from deploy.local.part import Part
 from deploy.local.places import CHECKOUT, Places
@@ -41,6 +42,7 @@ def part(places: Places, ports: Ports) -> Part:
             "--log-level",
             "warning",
         ),
+        env={"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(library().parent)},
         ready=probes.http(ports["envoy_admin"], "/ready"),
         prepare=prepare,
         ports=("ingress", "mesh", "envoy_admin"),

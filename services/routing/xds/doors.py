@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.routing.xds.clusters import UNSERVED
-from services.routing.xds.messages import LuaPerRoute, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
+from services.routing.xds.messages import FilterConfig, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, refuse
 
 DEFAULT = "default"
@@ -30,7 +30,8 @@ PUBLIC = (
     ("/inference.GRPCInferenceService/", "model_serving"),
 )
 BETWEEN_SERVICES = r"/penstock\.\w+\.v1\.\w+/(Watch\w+|DeliverRecords)"
-NO_LUA = {"envoy.filters.http.lua": packed(LuaPerRoute(disabled=True))}
+UNREAD = {"inference": packed(FilterConfig(disabled=True))}
+"""For routes whose messages are no inferences: our filter leaves them alone."""
 
 
 def scope() -> tuple[str, Message]:
@@ -52,23 +53,23 @@ def _inference() -> Iterator[dict[str, Any]]:
     slow = {"path": MODEL_INFER, "headers": [{"name": "x-penstock-door", "string_match": {"exact": "slow"}}]}
     yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
     # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
-    # body from such routes only. A call that still has it afterwards met an error in inference.lua, and ends here.
+    # body from such routes only. A call that still has it afterwards met an error in our filter, and ends here.
     yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": _to(UNSERVED)}
 
 
 def _services() -> Iterator[dict[str, Any]]:
     private = {"safe_regex": {"regex": BETWEEN_SERVICES}}
     message = "%PATH(NQ)% is between services only"
-    yield refuse("private", private, 403, PERMISSION_DENIED, message) | {"typed_per_filter_config": NO_LUA}
+    yield refuse("private", private, 403, PERMISSION_DENIED, message) | {"typed_per_filter_config": UNREAD}
     for prefix, cluster in PUBLIC:
         yield {
             "name": cluster,
             "match": {"prefix": prefix},
             "route": _to(cluster),
-            "typed_per_filter_config": NO_LUA,
+            "typed_per_filter_config": UNREAD,
         }
     message = "there is no %PATH(NQ)% here"
-    yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message) | {"typed_per_filter_config": NO_LUA}
+    yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message) | {"typed_per_filter_config": UNREAD}
 
 
 def _to(cluster: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A snapshot as a static Envoy configuration, for people and for `envoy --mode validate`.
 
 It is the policy, not the whole data plane: one listener that chooses a route table by the header x-penstock-scope, as
-the Lua filters and logs of deploy/envoy/bootstrap.yaml leave it to.
+the filters and logs of deploy/envoy/bootstrap.yaml leave it to.
 """
 
 import json

@@ -1,8 +1,9 @@
-"""Filters that fail deny: an error in Lua lets a request go on, so what it goes on to must not be a Triton."""
+"""Filters that fail deny: what a call goes on to that was never read, or has no version in it, is no Triton."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import urllib.request
@@ -12,34 +13,43 @@ from pathlib import Path
 import grpc
 import pytest
 
+from deploy.envoy.filter import build
 from deploy.local import envoy
 from deploy.local.ports import Ports
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import OPTIONS, DataPlane
 from tests.polling import eventually
 
-START = "function envoy_on_request(handle)"
+FAULTS = {
+    "the request could not be read": ("inference.c", "x-penstock-scope", "x-penstock-skope"),
+    "the version could not be written into the message": ("version.c", "return number;", "return 0;"),
+}
+"""By what a caller is told: a file of the filters, something in it, and what to break it with."""
 
 
 @pytest.fixture
-def envoy_with(data_plane: DataPlane, tmp_path: Path) -> Iterator[Callable[[str, str], grpc.Channel]]:
+def envoy_with(data_plane: DataPlane, tmp_path: Path) -> Iterator[Callable[[str], grpc.Channel]]:
     """A second Envoy of the same policy, with one of its filters changed."""
     running = []
 
-    def start(file: str, first_statement: str) -> grpc.Channel:
-        home = tmp_path / "deploy"
-        shutil.copytree(envoy.TEMPLATE.parent, home, ignore=shutil.ignore_patterns("logship", "__pycache__"))
-        script = home / "lua" / file
-        script.write_text(script.read_text().replace(START, f"{START}\n{first_statement}"))
+    def start(fault: str = "") -> grpc.Channel:
+        sources = tmp_path / "filter"
+        shutil.copytree(build.SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__"))
+        if fault:
+            file, sound, broken = FAULTS[fault]
+            text = (sources / file).read_text()
+            assert sound in text
+            (sources / file).write_text(text.replace(sound, broken))
+        build.compile_to(tmp_path / build.NAME, sources=sources)
         ports = Ports(dict(data_plane.stack.ports.numbers) | {
             name: Ports.free()[name] for name in ("ingress", "mesh", "envoy_admin")
         })  # fmt: skip
         text = envoy.render(envoy.TEMPLATE.read_text(), data_plane.stack.places, ports)
-        text = text.replace(str(data_plane.stack.places.short_checkout / "deploy" / "envoy"), str(home))
         configuration = tmp_path / "bootstrap.yaml"
         configuration.write_text(text.replace("node: {id: envoy,", "node: {id: broken,"))
         command = [str(envoy.program()), "-c", str(configuration), "--disable-hot-restart", "-l", "off"]
-        running.append(subprocess.Popen([*command, "--concurrency", "1"]))
+        modules = {**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(tmp_path)}
+        running.append(subprocess.Popen([*command, "--concurrency", "1"], env=modules))
         eventually(lambda: _ready(ports["envoy_admin"]), within=20)
         return grpc.insecure_channel(f"127.0.0.1:{ports['ingress']}", OPTIONS)
 
@@ -64,23 +74,16 @@ def successes(plane: DataPlane) -> int:
 
 def test_the_other_envoy_works_while_its_filters_do(data_plane: DataPlane, envoy_with):
     before = successes(data_plane)
-    assert models.call(envoy_with("inference.lua", "")).code == "OK"
+    assert models.call(envoy_with("")).code == "OK"
     assert successes(data_plane) == before + 1
 
 
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("inference.lua", "the request could not be read"),
-        ("version.lua", "the version could not be written into the message"),
-    ],
-)
-def test_a_filter_that_fails_denies(data_plane: DataPlane, envoy_with, file: str, text: str):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_filter_that_fails_denies(data_plane: DataPlane, envoy_with, fault: str):
     before = successes(data_plane)
-    fault = "" if file == "inference.lua" else 'handle:headers():replace("x-envoy-attempt-count", "none")'
-    with envoy_with(file, fault or 'error("on purpose")') as channel:
+    with envoy_with(fault) as channel:
         answer = models.call(channel)
         pinned = models.call(channel, models.request(version="2"))
-    assert (answer.code, answer.text) == ("INTERNAL", text)
-    assert (pinned.code, pinned.text) == ("INTERNAL", text)
+    assert (answer.code, answer.text) == ("INTERNAL", fault)
+    assert (pinned.code, pinned.text) == ("INTERNAL", fault)
     assert successes(data_plane) == before

@@ -1,0 +1,31 @@
+// A call in Envoy's hands: its headers, its body, and an answer to it.
+
+#pragma once
+
+#include "abi.h"
+
+#define TEXT(literal) ((view){literal, sizeof(literal) - 1})
+
+enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12 };
+
+// The first value; one with ptr NULL where there is none. `count` gets how many there are; may be NULL.
+view header_of(void *envoy, view name, size_t *count);
+void set_header(void *envoy, view name, view value);
+void remove_header(void *envoy, view name);
+
+typedef struct {
+  view *slices;
+  size_t count;
+  view few[16];  // where the slices lie unless there are more
+} body;
+
+// All of it: what was kept back, and behind it `last`, which is RECEIVED_BODY with the last piece and BUFFERED_BODY when
+// trailers end the call. False for want of memory. To be closed in any case.
+bool open_body(void *envoy, int last, body *opened);
+void close_body(body *opened);
+
+// Answers the call with a gRPC status. `message` is ASCII. Before the route is chosen, not on the way to a server.
+void refuse(void *envoy, int status, const char *message);
+
+// Ends an attempt as INTERNAL.
+void fail(void *envoy, const char *message);

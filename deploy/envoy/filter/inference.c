@@ -1,0 +1,100 @@
+#include "inference.h"
+
+#include <string.h>
+
+#include "call.h"
+#include "key.h"
+#include "message.h"
+
+#define ROUTING_KEY TEXT("x-penstock-routing-key")
+
+// Whether the call may go on. A key that is not fit is taken away, so that it never reaches the record; so is an empty
+// one, or everyone with it would share a bucket.
+static bool check_key(void *envoy) {
+  size_t count = 0;
+  view key = header_of(envoy, ROUTING_KEY, &count);
+  if (key.ptr == NULL) return true;
+  char fault[FAULT_ROOM];
+  if (count > 1) {
+    remove_header(envoy, ROUTING_KEY);
+    refuse(envoy, INVALID_ARGUMENT, "x-penstock-routing-key is given more than once");
+    return false;
+  }
+  bool fits = is_key(key, fault);
+  if (!fits || key.length == 0) remove_header(envoy, ROUTING_KEY);
+  if (!fits) refuse(envoy, INVALID_ARGUMENT, fault);
+  return fits;
+}
+
+static bool check_content_type(void *envoy) {
+  view grpc = TEXT("application/grpc"), type = header_of(envoy, TEXT("content-type"), NULL);
+  if (type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0) return true;
+  view text = TEXT("this is a gRPC method: content-type must be application/grpc\n");
+  envoy_dynamic_module_callback_http_send_response(envoy, 415, NULL, 0, text, TEXT("not_grpc"));
+  return false;
+}
+
+// What cannot be read here is for the slow door to decode. Behind it there is no other.
+static bool hand_over(void *envoy, bool mesh) {
+  if (mesh) {
+    refuse(envoy, UNIMPLEMENTED, "the mesh takes one uncompressed ModelInferRequest");
+    return false;
+  }
+  set_header(envoy, TEXT("x-penstock-door"), TEXT("slow"));
+  envoy_dynamic_module_callback_http_clear_route_cache(envoy);
+  return true;
+}
+
+// Chooses the scope, and so the route. It is set last: whatever goes wrong before leaves the default one, which denies.
+static bool choose(void *envoy, const names *found) {
+  if (found->model.size == 0) {
+    refuse(envoy, INVALID_ARGUMENT, "model_name is missing");
+    return false;
+  }
+  if (!found->model.fits) {
+    refuse(envoy, NOT_FOUND, "no model can have the name that was given");
+    return false;
+  }
+  if (found->version.size > 0) {
+    view pin = {(char *)found->version.text, found->version.size};
+    set_header(envoy, TEXT("x-penstock-pin"), found->version.fits ? pin : TEXT("?"));
+  }
+  // the message may grow on its way, and HTTP/2 needs no length
+  remove_header(envoy, TEXT("content-length"));
+  set_header(envoy, TEXT("x-penstock-scope"), (view){(char *)found->model.text, found->model.size});
+  envoy_dynamic_module_callback_http_clear_route_cache(envoy);
+  return true;
+}
+
+static bool read_call(void *envoy, bool mesh, int last) {
+  body all;
+  names found;
+  reading outcome = CUT_SHORT;
+  bool opened = open_body(envoy, last, &all);
+  if (opened) outcome = read_names(all.slices, all.count, &found);
+  close_body(&all);
+  if (!opened) {
+    refuse(envoy, RESOURCE_EXHAUSTED, "no memory to read the message in");
+    return false;
+  }
+  if (outcome == CUT_SHORT) {
+    refuse(envoy, INVALID_ARGUMENT, "the message is shorter than its frame says");
+    return false;
+  }
+  return outcome == READ ? choose(envoy, &found) : hand_over(envoy, mesh);
+}
+
+int inference_on_headers(void *envoy, bool mesh, bool end) {
+  if (!check_content_type(envoy) || !check_key(envoy)) return STOP_HEADERS;
+  if (!end) return STOP_HEADERS;  // until the body is here
+  return hand_over(envoy, mesh) ? CONTINUE_HEADERS : STOP_HEADERS;
+}
+
+int inference_on_body(void *envoy, bool mesh, bool end) {
+  if (!end) return STOP_AND_BUFFER;
+  return read_call(envoy, mesh, RECEIVED_BODY) ? CONTINUE_BODY : STOP_AND_DROP;
+}
+
+int inference_on_trailers(void *envoy, bool mesh) {
+  return read_call(envoy, mesh, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS;
+}

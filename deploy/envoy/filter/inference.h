@@ -1,0 +1,10 @@
+// The filter that names the model of a call, before its route is chosen, by what the message itself says.
+
+#pragma once
+
+#include "abi.h"
+
+// `mesh`: this is no listener for clients, there is no slow door behind it.
+int inference_on_headers(void *envoy, bool mesh, bool end);
+int inference_on_body(void *envoy, bool mesh, bool end);
+int inference_on_trailers(void *envoy, bool mesh);

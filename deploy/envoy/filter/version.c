@@ -1,0 +1,62 @@
+#include "version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "call.h"
+#include "chain.h"
+
+#define CHAIN TEXT("x-penstock-chain")
+
+static unsigned long attempt_of(void *envoy) {
+  view text = header_of(envoy, TEXT("x-envoy-attempt-count"), NULL);
+  unsigned long number = 0;
+  for (size_t n = 0; n < text.length && n < 9; n++) {
+    if (text.ptr[n] < '0' || text.ptr[n] > '9') return 0;
+    number = number * 10 + (unsigned long)(text.ptr[n] - '0');
+  }
+  return number;
+}
+
+// For the answer's headers and the record.
+static void note(void *envoy, const target *asked) {
+  view space = TEXT("penstock");
+  envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, space, TEXT("version"), asked->version);
+  envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, space, TEXT("degraded"), TEXT("fallback-model"));
+}
+
+static bool write_version(void *envoy, view chain, int last) {
+  target asked, first;
+  unsigned long attempt = attempt_of(envoy);
+  if (!target_of(chain, attempt, &asked)) return false;
+  if (attempt > 1) {
+    if (!target_of(chain, 1, &first)) return false;
+    if (asked.size != first.size || memcmp(asked.fields, first.fields, asked.size) != 0) note(envoy, &asked);
+  }
+  body all;
+  bool written = open_body(envoy, last, &all) && lengthen_frame(all.slices, all.count, asked.size) &&
+                 envoy_dynamic_module_callback_http_append_body(envoy, last, (view){asked.fields, asked.size});
+  close_body(&all);
+  return written;
+}
+
+// Whether the attempt may go on. Without its version a message would reach whatever Triton serves by default.
+static bool prepare(void *envoy, int last) {
+  view chain = header_of(envoy, CHAIN, NULL);
+  if (chain.ptr == NULL || write_version(envoy, chain, last)) return true;
+  envoy_dynamic_module_callback_log(LOG_ERROR, TEXT("penstock: the version could not be written into the message"));
+  fail(envoy, "the version could not be written into the message");
+  return false;
+}
+
+int version_on_headers(void *envoy, bool end) {
+  if (end) return prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS;
+  return header_of(envoy, CHAIN, NULL).ptr == NULL ? CONTINUE_HEADERS : STOP_HEADERS;
+}
+
+int version_on_body(void *envoy, bool end) {
+  if (!end) return header_of(envoy, CHAIN, NULL).ptr == NULL ? CONTINUE_BODY : STOP_AND_BUFFER;
+  return prepare(envoy, RECEIVED_BODY) ? CONTINUE_BODY : STOP_AND_DROP;
+}
+
+int version_on_trailers(void *envoy) { return prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS; }
