@@ -15,18 +15,26 @@ from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.routing_service_pb2_grpc import add_RoutingServiceServicer_to_server
 from services.routing import clients, config
 from services.routing.compilation import Compilation
+from services.routing.domain.compiler import compile_policy
 from services.routing.domain.existing import require_existing
 from services.routing.domain.known import Ears
 from services.routing.domain.policy import Route
+from services.routing.recording import Recorder
 from services.routing.servers import public
 from services.routing.servers.routing import RoutingServicer
+from services.routing.servers.snapshots import Snapshots
+from services.routing.servers.texts import Texts
+from services.routing.stores.history import PostgresHistory
 from services.routing.stores.last_known import LastKnownFile
 from services.routing.stores.routes import PostgresRoutes
 from services.routing.xds.ads import Ads
 from services.routing.xds.export import export
+from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
 from services.routing.xds.resources import SnapshotCompiler
+from services.routing.xds.routes import table_name
 
 NAME = "routing"
+RESOURCES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration)
 MIGRATIONS = Path(__file__).parent / "migrations"
 Word = TypeVar("Word")
 
@@ -39,12 +47,25 @@ async def build(settings: config.Config) -> serve.App:
     ads = Ads(clock)
     last_known = LastKnownFile(settings.state_dir)
     ears = Ears(last_known.read())
-    compilation = Compilation(ears, SnapshotCompiler().compile, ads.publish, last_known)
+    history = PostgresHistory(database)
+    recorder = Recorder(history, clock)
+    compilation = Compilation(ears, SnapshotCompiler().compile, ads.publish, last_known, record=recorder.note)
     registry = clients.Registry(mesh)
 
     async def existing(route: Route, before: Route | None) -> None:
         await require_existing(route, before, ears.known.deployed, registry)
 
+    snapshots = Snapshots(
+        database=database,
+        history=history,
+        routes=routes,
+        published=recorder,
+        compile_policy=compile_policy,
+        table_name=table_name,
+        texts=Texts({message.DESCRIPTOR.name: message for message in RESOURCES}),
+        deployed=lambda: ears.known.deployed,
+        clock=clock,
+    )
     servicer = RoutingServicer(
         database=database,
         routes=routes,
@@ -52,6 +73,7 @@ async def build(settings: config.Config) -> serve.App:
         policies=compilation,
         export=export,
         require_existing=existing,
+        snapshots=snapshots,
         clock=clock,
     )
 
@@ -66,6 +88,7 @@ async def build(settings: config.Config) -> serve.App:
         background=[
             database.keep_open(),
             compilation.run(),
+            recorder.run(),
             _listen(routes.watch(), ears.routes),
             _listen(clients.follow_deployed(mesh), ears.deployed),
             _listen(clients.follow_allocations(mesh), ears.allocations),

@@ -43,12 +43,14 @@ class Compilation:
         publish: Callable[[Snapshot], None],
         keeper: Keeper,
         *,
+        record: Callable[[Snapshot, Inputs], None] = lambda _snapshot, _inputs: None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._ears = ears
         self._compile = compile_snapshot
         self._publish = publish
         self._keeper = keeper
+        self._record = record
         self._patience = patience_seconds
         self._newest: Snapshot | None = None
 
@@ -79,8 +81,9 @@ class Compilation:
 
     async def _renew(self, known: Known) -> None:
         started = time.perf_counter()
+        inputs = known.inputs()
         try:
-            snapshot = await asyncio.to_thread(self._compile, known.inputs())
+            snapshot = await asyncio.to_thread(self._compile, inputs)
         except Exception:  # a policy that cannot be compiled must not end the process that serves the last one
             COMPILE_FAILURES.inc()
             log.exception("the policy could not be compiled, the last one stays in force")
@@ -90,6 +93,7 @@ class Compilation:
         self._tell(snapshot, seconds)
         self._publish(snapshot)
         self._newest = snapshot
+        self._record(snapshot, inputs)
         POLICY.info({"revision": snapshot.revision})
         FAULTS.set(len(snapshot.policy.faults))
         try:

@@ -35,6 +35,18 @@ class RoutesInMemory:
         del self._stored[model]
         self._changed.set()
 
+    async def all(self):
+        return [self._stored[model].route for model in sorted(self._stored)]
+
+    async def restore(self, now, plan):
+        planned = plan(await self.all())
+        for route in planned.puts:
+            before = self._stored.get(route.model)
+            self._write(StoredRoute(route, uuid4().hex, before.create_time if before else now, now))
+        for model in planned.deletes:
+            await self.delete(model, "")
+        return planned
+
     async def watch(self):
         while True:
             await self._changed.wait()

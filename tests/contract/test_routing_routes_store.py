@@ -12,6 +12,7 @@ import services.routing
 from libs.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
 from libs.postgres import Database
 from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.rollback import Plan
 from services.routing.stores.routes import PostgresRoutes
 from tests.contract.routes_in_memory import RoutesInMemory
 
@@ -147,6 +148,50 @@ async def test_a_watch_tells_everything_first_and_after_each_write(store):
         assert await seen(watch, (other,))
         await store.delete("flight-delay", "")
         assert await seen(watch, ())
+
+
+async def test_routes_are_restored_in_one_step(store):
+    route = replace(ROUTE, fallbacks=())
+    kept = await store.create(replace(route, model="kept"), NOON)
+    changed = await store.create(replace(route, model="changed", default_version="9"), NOON)
+    await store.create(replace(route, model="newer"), NOON)
+    gone, old = replace(route, model="gone"), replace(route, model="changed")
+    seen_now = []
+
+    def planned(now):
+        seen_now.extend(each.model for each in now)
+        return Plan((old, gone), ("newer",), (), {})
+
+    done = await store.restore(LATER, planned)
+    assert sorted(seen_now) == ["changed", "kept", "newer"]
+    assert done.puts == (old, gone)
+    assert await store.get("kept") == kept
+    now = await store.get("changed")
+    assert (now.route, now.create_time, now.update_time) == (old, NOON, LATER)
+    assert now.etag != changed.etag
+    created = await store.get("gone")
+    assert (created.route, created.create_time) == (gone, LATER)
+    with pytest.raises(NotFound):
+        await store.get("newer")
+    assert [each.model for each in await store.all()] == ["changed", "gone", "kept"]
+
+
+async def test_a_restoration_that_is_refused_changes_nothing(store):
+    first = await store.create(ROUTE, NOON)
+
+    def refuse(now):
+        raise Invalid([Violation("models[0]", "no")])
+
+    with pytest.raises(Invalid):
+        await store.restore(LATER, refuse)
+    assert await store.get("flight-delay") == first
+
+
+async def test_a_watch_tells_what_was_restored(store):
+    async with aclosing(store.watch()) as watch, asyncio.timeout(10):
+        assert await anext(watch) == ()
+        await store.restore(NOON, lambda _: Plan((ROUTE,), (), (), {}))
+        assert await seen(watch, (ROUTE,))
 
 
 async def seen(watch, routes):

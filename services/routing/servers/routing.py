@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from prometheus_client import Gauge
+
 from libs.clock import Clock
 from libs.errors import NotFound, Unavailable, collecting
 from libs.idempotency import once
@@ -17,6 +19,9 @@ from services.routing.domain.proxies import Proxies
 from services.routing.domain.routes import RouteStore, check_model, check_route, check_unit
 from services.routing.domain.snapshot import Snapshot
 from services.routing.servers import messages
+from services.routing.servers.snapshots import Snapshots
+
+REJECTED = Gauge("penstock_policy_rejected", "Connected Envoys that refuse something of the policy.")
 
 
 class Policies(Protocol):
@@ -41,6 +46,7 @@ class RoutingServicer(RoutingServiceServicer):
         policies: Policies,
         export: Callable[[Snapshot], str],
         require_existing: Callable[[Route, Route | None], Awaitable[None]],
+        snapshots: Snapshots,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -49,7 +55,9 @@ class RoutingServicer(RoutingServiceServicer):
         self._policies = policies
         self._export = export
         self._require_existing = require_existing
+        self._snapshots = snapshots
         self._clock = clock
+        REJECTED.set_function(lambda: sum(p.connected and bool(p.rejections) for p in proxies.proxies()))
 
     async def CreateRoute(self, request: pb.CreateRouteRequest, context: Any) -> pb.CreateRouteResponse:
         with collecting() as faults:
@@ -59,6 +67,7 @@ class RoutingServicer(RoutingServiceServicer):
         async def perform() -> pb.CreateRouteResponse:
             await self._require_existing(route, None)
             stored = await self._routes.create(route, self._clock.now())
+            await self._snapshots.wrote({route.model: stored.route})
             return pb.CreateRouteResponse(route=messages.encode_stored(stored))
 
         return await once(self._database, request, pb.CreateRouteResponse, perform)
@@ -89,6 +98,7 @@ class RoutingServicer(RoutingServiceServicer):
             await self._require_existing(change(before), before)
             now = self._clock.now()
             stored = await self._routes.change(request.route.model, request.route.etag, now, change)
+            await self._snapshots.wrote({stored.route.model: stored.route})
             return pb.UpdateRouteResponse(route=messages.encode_stored(stored))
 
         return await once(self._database, request, pb.UpdateRouteResponse, perform)
@@ -99,6 +109,7 @@ class RoutingServicer(RoutingServiceServicer):
 
         async def perform() -> pb.DeleteRouteResponse:
             await self._routes.delete(request.model, request.etag)
+            await self._snapshots.wrote({request.model: None})
             return pb.DeleteRouteResponse()
 
         return await once(self._database, request, pb.DeleteRouteResponse, perform)
@@ -129,6 +140,18 @@ class RoutingServicer(RoutingServiceServicer):
         if newest is None:
             raise _not_ready("no policy has been compiled yet")
         return pb.ExportPolicyResponse(revision=newest.revision, yaml=await asyncio.to_thread(self._export, newest))
+
+    async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
+        return await self._snapshots.list(request)
+
+    async def GetSnapshot(self, request: pb.GetSnapshotRequest, context: Any) -> pb.GetSnapshotResponse:
+        return await self._snapshots.get(request)
+
+    async def DiffSnapshots(self, request: pb.DiffSnapshotsRequest, context: Any) -> pb.DiffSnapshotsResponse:
+        return await self._snapshots.diff(request)
+
+    async def RollbackSnapshot(self, request: pb.RollbackSnapshotRequest, context: Any) -> pb.RollbackSnapshotResponse:
+        return await self._snapshots.rollback(request)
 
 
 def _not_ready(message: str) -> Unavailable:

@@ -10,6 +10,7 @@ from typing import Any
 from libs.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from libs.postgres import Connection, Database
 from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.rollback import Plan
 from services.routing.domain.routes import StoredRoute
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,34 @@ class PostgresRoutes:
             await connection.execute("DELETE FROM route WHERE model = $1", model)
             await self._database.notify(CHANNEL, model)
 
+    async def restore(self, now: datetime, plan: Callable[[Sequence[Route]], Plan]) -> Plan:
+        async with self._database.transaction() as connection:
+            # nobody may add a route between the plan and its writes
+            await connection.execute("LOCK TABLE route IN SHARE ROW EXCLUSIVE MODE")
+            current = {row["model"]: _stored(row) for row in await connection.fetch("SELECT * FROM route")}
+            planned = plan([stored.route for stored in current.values()])
+            written = [
+                StoredRoute(
+                    route, _new_etag(), current[route.model].create_time if route.model in current else now, now
+                )
+                for route in planned.puts
+            ]
+            fresh = [_values(stored) for stored in written if stored.route.model not in current]
+            changed = [_values(stored) for stored in written if stored.route.model in current]
+            await connection.executemany(INSERT, fresh)
+            await connection.executemany(UPDATE, changed)
+            await connection.execute("DELETE FROM route WHERE model = ANY($1::text[])", list(planned.deletes))
+            if written or planned.deletes:
+                await self._database.notify(CHANNEL)
+        return planned
+
     async def watch(self) -> AsyncIterator[tuple[Route, ...]]:
         """The first snapshot comes once Postgres can be reached."""
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
-                routes = await self._all()
+                routes = await self.all()
             except Unavailable as error:
                 log.warning("routes were not read, the last ones stay in force: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -82,7 +104,7 @@ class PostgresRoutes:
                 continue
             yield routes
 
-    async def _all(self) -> tuple[Route, ...]:
+    async def all(self) -> tuple[Route, ...]:
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT * FROM route ORDER BY model")
         return tuple(_stored(row).route for row in rows)

@@ -78,6 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No policy has been compiled, or no Envoy has acknowledged one yet. UNAVAILABLE."""
     ERROR_REASON_PROXY_NOT_FOUND: _ErrorReason.ValueType  # 43
     """No such Envoy has been connected since routing started. NOT_FOUND."""
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """No such snapshot in the history, which keeps the last 100. NOT_FOUND."""
     ERROR_REASON_ENTITY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No such entity. NOT_FOUND."""
     ERROR_REASON_ENTITY_EXISTS: _ErrorReason.ValueType  # 61
@@ -170,6 +172,8 @@ ERROR_REASON_POLICY_NOT_READY: ErrorReason.ValueType  # 42
 """No policy has been compiled, or no Envoy has acknowledged one yet. UNAVAILABLE."""
 ERROR_REASON_PROXY_NOT_FOUND: ErrorReason.ValueType  # 43
 """No such Envoy has been connected since routing started. NOT_FOUND."""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 44
+"""No such snapshot in the history, which keeps the last 100. NOT_FOUND."""
 ERROR_REASON_ENTITY_NOT_FOUND: ErrorReason.ValueType  # 60
 """No such entity. NOT_FOUND."""
 ERROR_REASON_ENTITY_EXISTS: ErrorReason.ValueType  # 61

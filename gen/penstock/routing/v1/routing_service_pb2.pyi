@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from penstock.routing.v1 import explanation_pb2 as _explanation_pb2
 from penstock.routing.v1 import proxy_pb2 as _proxy_pb2
 from penstock.routing.v1 import route_pb2 as _route_pb2
+from penstock.routing.v1 import snapshot_pb2 as _snapshot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -435,3 +436,299 @@ class ExportPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportPolicyResponse: _TypeAlias = ExportPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    """Asks for a page of the history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Default 100, at most 1000."""
+    page_token: _builtins.str
+    """From the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    """A page of the history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Snapshot]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[_snapshot_pb2.Snapshot] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class GetSnapshotRequest(_message.Message):
+    """Asks what is in a snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    WITH_YAML_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """A number (`17`) or a revision (16 hexadecimal digits: the newest snapshot that has it); empty means the newest."""
+    model: _builtins.str
+    """Only this model; empty means all."""
+    with_yaml: _builtins.bool
+    """Whether to write out each resource as YAML."""
+    page_size: _builtins.int
+    """Models on a page, default 100, at most 1000."""
+    page_token: _builtins.str
+    """From the previous page; empty for the first. Name the snapshot by its number, or the pages may be of several."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        model: _builtins.str = ...,
+        with_yaml: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "revision", b"revision", "with_yaml", b"with_yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class GetSnapshotResponse(_message.Message):
+    """What is in a snapshot. Tables, sets and composites are read out of the recorded inputs by this release's compiler;
+    resources are as Envoy was given them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    COMPOSITES_FIELD_NUMBER: _builtins.int
+    SERVER_SETS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def snapshot(self) -> _snapshot_pb2.Snapshot:
+        """The snapshot."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.ModelTable]:
+        """By model."""
+
+    @_builtins.property
+    def composites(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Composite]:
+        """Those that the models of this page use, by name."""
+
+    @_builtins.property
+    def server_sets(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.ServerSet]:
+        """Those that the models of this page use, by name."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Resource]:
+        """Those of the above, by type and name."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _snapshot_pb2.Snapshot | None = ...,
+        models: _abc.Iterable[_snapshot_pb2.ModelTable] | None = ...,
+        composites: _abc.Iterable[_snapshot_pb2.Composite] | None = ...,
+        server_sets: _abc.Iterable[_snapshot_pb2.ServerSet] | None = ...,
+        resources: _abc.Iterable[_snapshot_pb2.Resource] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["composites", b"composites", "models", b"models", "next_page_token", b"next_page_token", "resources", b"resources", "server_sets", b"server_sets", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotResponse: _TypeAlias = GetSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class DiffSnapshotsRequest(_message.Message):
+    """Asks for the differences of two snapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    from_revision: _builtins.str
+    """The earlier one, as GetSnapshotRequest names it. Required."""
+    to_revision: _builtins.str
+    """The later one. Required."""
+    page_size: _builtins.int
+    """Default 100, at most 1000."""
+    page_token: _builtins.str
+    """From the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        from_revision: _builtins.str = ...,
+        to_revision: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_revision", b"from_revision", "page_size", b"page_size", "page_token", b"page_token", "to_revision", b"to_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffSnapshotsRequest: _TypeAlias = DiffSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class DiffSnapshotsResponse(_message.Message):
+    """Differences of two snapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TO_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def from_snapshot(self) -> _snapshot_pb2.Snapshot:
+        """The earlier one."""
+
+    @_builtins.property
+    def to_snapshot(self) -> _snapshot_pb2.Snapshot:
+        """The later one."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Difference]:
+        """Inputs first, then resources; each by type and name."""
+
+    def __init__(
+        self,
+        *,
+        from_snapshot: _snapshot_pb2.Snapshot | None = ...,
+        to_snapshot: _snapshot_pb2.Snapshot | None = ...,
+        differences: _abc.Iterable[_snapshot_pb2.Difference] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_snapshot", b"from_snapshot", "to_snapshot", b"to_snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "from_snapshot", b"from_snapshot", "next_page_token", b"next_page_token", "to_snapshot", b"to_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffSnapshotsResponse: _TypeAlias = DiffSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class RollbackSnapshotRequest(_message.Message):
+    """Asks to restore the routes of a snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    DELETE_NEWER_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names this mutation; a repeat returns the first answer. Optional, at most 64 bytes."""
+    revision: _builtins.str
+    """The snapshot, as GetSnapshotRequest names it. Required."""
+    delete_newer: _builtins.bool
+    """Whether to delete routes that were created since: calls to their models then get NOT_FOUND."""
+    validate_only: _builtins.bool
+    """Whether only to say what would be done, or why it cannot be."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only the routes of these models; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        delete_newer: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_newer", b"delete_newer", "models", b"models", "request_id", b"request_id", "revision", b"revision", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackSnapshotRequest: _TypeAlias = RollbackSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class RollbackSnapshotResponse(_message.Message):
+    """The routes are as they were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTORED_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    KEPT_MODELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def restored(self) -> _snapshot_pb2.Snapshot:
+        """The snapshot that was restored."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.RestoredRoute]:
+        """What was done to each route, by model; empty when all were as they are."""
+
+    @_builtins.property
+    def kept_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models whose routes were created since and are kept."""
+
+    def __init__(
+        self,
+        *,
+        restored: _snapshot_pb2.Snapshot | None = ...,
+        routes: _abc.Iterable[_snapshot_pb2.RestoredRoute] | None = ...,
+        kept_models: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_models", b"kept_models", "restored", b"restored", "routes", b"routes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackSnapshotResponse: _TypeAlias = RollbackSnapshotResponse  # noqa: Y015

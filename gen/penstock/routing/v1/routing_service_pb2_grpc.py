@@ -77,6 +77,26 @@ class RoutingServiceStub:
                 request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyRequest.SerializeToString,
                 response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/penstock.routing.v1.RoutingService/ListSnapshots',
+                request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.GetSnapshot = channel.unary_unary(
+                '/penstock.routing.v1.RoutingService/GetSnapshot',
+                request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotResponse.FromString,
+                _registered_method=True)
+        self.DiffSnapshots = channel.unary_unary(
+                '/penstock.routing.v1.RoutingService/DiffSnapshots',
+                request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsRequest.SerializeToString,
+                response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.RollbackSnapshot = channel.unary_unary(
+                '/penstock.routing.v1.RoutingService/RollbackSnapshot',
+                request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotRequest.SerializeToString,
+                response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class RoutingServiceServicer:
@@ -147,6 +167,39 @@ class RoutingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSnapshots(self, request, context):
+        """Lists the recorded snapshots, at most the last 100, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnapshot(self, request, context):
+        """Says what is in a snapshot, model by model. The newest is answered from memory, whether or not it is recorded.
+        INVALID_REQUEST, SNAPSHOT_NOT_FOUND, ROUTE_NOT_FOUND: it has no table of the model; POLICY_NOT_READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffSnapshots(self, request, context):
+        """Compares two recorded snapshots: inputs first, then resources. INVALID_REQUEST, SNAPSHOT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackSnapshot(self, request, context):
+        """Makes the routes again what they were in a recorded snapshot, all in one step, as if they had been written by hand:
+        etags change, and a new snapshot tells who did it and which one was restored. Only routes: deployments, experiments
+        and health are facts of others and stay. Routes that were created since are kept, unless `delete_newer`.
+        INVALID_REQUEST, SNAPSHOT_NOT_FOUND, VERSION_NOT_READY: a version that a restored route names is ready on no server
+        now, with a violation for each; then nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoutingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -189,6 +242,26 @@ def add_RoutingServiceServicer_to_server(servicer, server):
                     servicer.ExportPolicy,
                     request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyRequest.FromString,
                     response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'DiffSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffSnapshots,
+                    request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsRequest.FromString,
+                    response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsResponse.SerializeToString,
+            ),
+            'RollbackSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackSnapshot,
+                    request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotRequest.FromString,
+                    response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -410,6 +483,114 @@ class RoutingService:
             '/penstock.routing.v1.RoutingService/ExportPolicy',
             penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyRequest.SerializeToString,
             penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExportPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.routing.v1.RoutingService/ListSnapshots',
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsRequest.SerializeToString,
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.routing.v1.RoutingService/GetSnapshot',
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotRequest.SerializeToString,
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.routing.v1.RoutingService/DiffSnapshots',
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsRequest.SerializeToString,
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.DiffSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.routing.v1.RoutingService/RollbackSnapshot',
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotRequest.SerializeToString,
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.RollbackSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

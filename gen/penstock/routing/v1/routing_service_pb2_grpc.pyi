@@ -61,6 +61,21 @@ class RoutingServiceStub:
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
     ExportPolicy: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ExportPolicyRequest, _routing_service_pb2.ExportPolicyResponse]
     """Writes the compiled policy as a static Envoy configuration that `envoy --mode validate` accepts. POLICY_NOT_READY."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListSnapshotsRequest, _routing_service_pb2.ListSnapshotsResponse]
+    """Lists the recorded snapshots, at most the last 100, newest first."""
+    GetSnapshot: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.GetSnapshotRequest, _routing_service_pb2.GetSnapshotResponse]
+    """Says what is in a snapshot, model by model. The newest is answered from memory, whether or not it is recorded.
+    INVALID_REQUEST, SNAPSHOT_NOT_FOUND, ROUTE_NOT_FOUND: it has no table of the model; POLICY_NOT_READY.
+    """
+    DiffSnapshots: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.DiffSnapshotsRequest, _routing_service_pb2.DiffSnapshotsResponse]
+    """Compares two recorded snapshots: inputs first, then resources. INVALID_REQUEST, SNAPSHOT_NOT_FOUND."""
+    RollbackSnapshot: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.RollbackSnapshotRequest, _routing_service_pb2.RollbackSnapshotResponse]
+    """Makes the routes again what they were in a recorded snapshot, all in one step, as if they had been written by hand:
+    etags change, and a new snapshot tells who did it and which one was restored. Only routes: deployments, experiments
+    and health are facts of others and stay. Routes that were created since are kept, unless `delete_newer`.
+    INVALID_REQUEST, SNAPSHOT_NOT_FOUND, VERSION_NOT_READY: a version that a restored route names is ready on no server
+    now, with a violation for each; then nothing is changed.
+    """
 
 @_typing.type_check_only
 class RoutingServiceAsyncStub(RoutingServiceStub):
@@ -95,6 +110,21 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
     ExportPolicy: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ExportPolicyRequest, _routing_service_pb2.ExportPolicyResponse]  # type: ignore[assignment]
     """Writes the compiled policy as a static Envoy configuration that `envoy --mode validate` accepts. POLICY_NOT_READY."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListSnapshotsRequest, _routing_service_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """Lists the recorded snapshots, at most the last 100, newest first."""
+    GetSnapshot: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.GetSnapshotRequest, _routing_service_pb2.GetSnapshotResponse]  # type: ignore[assignment]
+    """Says what is in a snapshot, model by model. The newest is answered from memory, whether or not it is recorded.
+    INVALID_REQUEST, SNAPSHOT_NOT_FOUND, ROUTE_NOT_FOUND: it has no table of the model; POLICY_NOT_READY.
+    """
+    DiffSnapshots: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.DiffSnapshotsRequest, _routing_service_pb2.DiffSnapshotsResponse]  # type: ignore[assignment]
+    """Compares two recorded snapshots: inputs first, then resources. INVALID_REQUEST, SNAPSHOT_NOT_FOUND."""
+    RollbackSnapshot: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.RollbackSnapshotRequest, _routing_service_pb2.RollbackSnapshotResponse]  # type: ignore[assignment]
+    """Makes the routes again what they were in a recorded snapshot, all in one step, as if they had been written by hand:
+    etags change, and a new snapshot tells who did it and which one was restored. Only routes: deployments, experiments
+    and health are facts of others and stay. Routes that were created since are kept, unless `delete_newer`.
+    INVALID_REQUEST, SNAPSHOT_NOT_FOUND, VERSION_NOT_READY: a version that a restored route names is ready on no server
+    now, with a violation for each; then nothing is changed.
+    """
 
 class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
     """RoutingService owns model routes and the policy that Envoy runs.
@@ -174,5 +204,44 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.ExportPolicyResponse, _abc.Awaitable[_routing_service_pb2.ExportPolicyResponse]]:
         """Writes the compiled policy as a static Envoy configuration that `envoy --mode validate` accepts. POLICY_NOT_READY."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _routing_service_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_service_pb2.ListSnapshotsResponse, _abc.Awaitable[_routing_service_pb2.ListSnapshotsResponse]]:
+        """Lists the recorded snapshots, at most the last 100, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetSnapshot(
+        self,
+        request: _routing_service_pb2.GetSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_service_pb2.GetSnapshotResponse, _abc.Awaitable[_routing_service_pb2.GetSnapshotResponse]]:
+        """Says what is in a snapshot, model by model. The newest is answered from memory, whether or not it is recorded.
+        INVALID_REQUEST, SNAPSHOT_NOT_FOUND, ROUTE_NOT_FOUND: it has no table of the model; POLICY_NOT_READY.
+        """
+
+    @_abc_1.abstractmethod
+    def DiffSnapshots(
+        self,
+        request: _routing_service_pb2.DiffSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_service_pb2.DiffSnapshotsResponse, _abc.Awaitable[_routing_service_pb2.DiffSnapshotsResponse]]:
+        """Compares two recorded snapshots: inputs first, then resources. INVALID_REQUEST, SNAPSHOT_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def RollbackSnapshot(
+        self,
+        request: _routing_service_pb2.RollbackSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_service_pb2.RollbackSnapshotResponse, _abc.Awaitable[_routing_service_pb2.RollbackSnapshotResponse]]:
+        """Makes the routes again what they were in a recorded snapshot, all in one step, as if they had been written by hand:
+        etags change, and a new snapshot tells who did it and which one was restored. Only routes: deployments, experiments
+        and health are facts of others and stay. Routes that were created since are kept, unless `delete_newer`.
+        INVALID_REQUEST, SNAPSHOT_NOT_FOUND, VERSION_NOT_READY: a version that a restored route names is ready on no server
+        now, with a violation for each; then nothing is changed.
+        """
 
 def add_RoutingServiceServicer_to_server(servicer: RoutingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,148 @@
+"""A policy taken apart for its history: every input and resource by type and name, with a hash of its content."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from services.routing.domain.policy import (
+    Allocation,
+    Deployment,
+    Exhausted,
+    Inputs,
+    LoadBalancing,
+    ModelVersion,
+    Range,
+    Retries,
+    Route,
+    Server,
+    Unhealthy,
+)
+from services.routing.domain.snapshot import Snapshot
+
+Key: TypeAlias = tuple[str, str]
+"""Type (`route`, `Cluster`) and name."""
+Manifest: TypeAlias = Mapping[Key, str]
+"""The hash of each part."""
+Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted
+
+ROUTE = "route"
+NAMES: Mapping[str, Callable[[Any], str]] = {
+    ROUTE: lambda route: route.model,
+    "server": lambda server: server.id,
+    "deployment": lambda deployment: f"{deployment.model}/{deployment.version}",
+    "allocation": lambda allocation: f"{allocation.model}/{allocation.experiment}",
+    "unhealthy": lambda target: f"{target.model}/{target.version}@{target.server}" if target.model else target.server,
+    "exhausted": lambda budget: f"{budget.tenant}/{budget.model}",
+}
+"""How an input of each type is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What makes one manifest of another."""
+
+    put: Mapping[Key, str]
+    gone: frozenset[Key]
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        return self.gone | self.put.keys()
+
+
+def delta(before: Manifest, after: Manifest) -> Delta:
+    put = {key: content for key, content in after.items() if before.get(key) != content}
+    return Delta(put, frozenset(before.keys() - after.keys()))
+
+
+def is_input(key: Key) -> bool:
+    return key[0] in NAMES
+
+
+def inputs_by_key(inputs: Inputs) -> dict[Key, Input]:
+    groups: Mapping[str, Iterable[Input]] = {
+        ROUTE: inputs.routes,
+        "server": inputs.servers,
+        "deployment": inputs.deployments,
+        "allocation": inputs.allocations,
+        "unhealthy": inputs.unhealthy,
+        "exhausted": inputs.exhausted,
+    }
+    return {(kind, NAMES[kind](each)): each for kind, group in groups.items() for each in group}
+
+
+def resources_of(snapshot: Snapshot) -> dict[Key, str]:
+    return {
+        (short(url), name): resource.version
+        for url, named in snapshot.resources.items()
+        for name, resource in named.items()
+    }
+
+
+def bodies_of(snapshot: Snapshot, keys: Iterable[Key]) -> dict[str, bytes]:
+    """The content of these resources, by its hash."""
+    urls = {short(url): url for url in snapshot.resources}
+    found = (snapshot.resources[urls[kind]][name] for kind, name in keys)
+    return {resource.version: resource.body for resource in found}
+
+
+def short(url: str) -> str:
+    """`Cluster` of its type URL."""
+    return url.rpartition(".")[2]
+
+
+def content_hash(body: bytes) -> str:
+    """As resources' versions are made."""
+    return hashlib.sha256(body).hexdigest()[:16]
+
+
+def encode(value: Input) -> bytes:
+    """Canonical: equal inputs have equal bytes."""
+    return json.dumps(asdict(value), sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode(kind: str, body: bytes) -> Input:
+    """What was encoded."""
+    return DECODERS[kind](json.loads(body))
+
+
+def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
+    """Inputs of their encoded parts; in the order of their names, which carries no meaning."""
+    found: dict[str, list[Any]] = {kind: [] for kind in NAMES}
+    for (kind, _), body in sorted(parts.items()):
+        if kind in found:
+            found[kind].append(decode(kind, body))
+    return Inputs(
+        servers=tuple(found["server"]),
+        deployments=tuple(found["deployment"]),
+        routes=tuple(found[ROUTE]),
+        allocations=tuple(found["allocation"]),
+        unhealthy=tuple(found["unhealthy"]),
+        exhausted=tuple(found["exhausted"]),
+    )
+
+
+def _route(content: Any) -> Route:
+    return Route(
+        **content
+        | {
+            "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
+            "load_balancing": LoadBalancing(content["load_balancing"]),
+            "retries": Retries(**content["retries"]),
+        }
+    )
+
+
+def _allocation(content: Any) -> Allocation:
+    return Allocation(**content | {"ranges": tuple(Range(**owned) for owned in content["ranges"])})
+
+
+DECODERS: Mapping[str, Callable[[Any], Input]] = {
+    ROUTE: _route,
+    "server": lambda content: Server(**content),
+    "deployment": lambda content: Deployment(**content | {"servers": tuple(content["servers"])}),
+    "allocation": _allocation,
+    "unhealthy": lambda content: Unhealthy(**content),
+    "exhausted": lambda content: Exhausted(**content),
+}

@@ -1,0 +1,120 @@
+"""Why a snapshot is another than the one before: its inputs' changes, in words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from services.routing.domain.history import Write
+from services.routing.domain.parts import ROUTE, Input, Key
+from services.routing.domain.policy import Allocation, Deployment, Exhausted, Route, Server, Unhealthy
+
+MOST_LINES = 20
+OWNERS = {
+    "server": "model_serving",
+    "deployment": "model_serving",
+    "allocation": "experimentation",
+    "unhealthy": "health_monitoring",
+    "exhausted": "cost_tracking",
+}
+"""Who changes inputs of a type; routes are written by people."""
+TITLES = {"unhealthy": "health of", "exhausted": "budget of"}
+SOMEBODY = "unknown"
+BUCKETS_PER_PERCENT = 100
+
+Changes = Mapping[Key, tuple[Input | None, Input | None]]
+"""Inputs before and after; None where there is none."""
+
+
+def authors(changes: Changes, writes: Sequence[Write]) -> tuple[str, ...]:
+    """Ascending. A route that changed though nobody is known to have written it has an unknown author."""
+    written = {write.model for write in writes}
+    found = {write.principal for write in writes}
+    for kind, name in changes:
+        if kind != ROUTE:
+            found.add(OWNERS[kind])
+        elif name not in written:
+            found.add(SOMEBODY)
+    return tuple(sorted(found))
+
+
+def reasons(changes: Changes, writes: Sequence[Write]) -> tuple[str, ...]:
+    """Routes first, at most 20 lines and one that counts the others; what the writes themselves say leads."""
+    own = dict.fromkeys(write.why for write in writes if write.why)
+    order = sorted(changes, key=lambda key: (key[0] != ROUTE, key))
+    lines = [*own, *(f"{_title(key, changes[key])}: {what(key[0], *changes[key])}" for key in order)]
+    more = len(lines) - MOST_LINES
+    return (*lines[:MOST_LINES], f"and {more} more changes") if more > 0 else tuple(lines)
+
+
+def what(kind: str, before: Any, after: Any) -> str:
+    """What happened to one input, None being none: `default_version 1 -> 2`."""
+    return WORDS[kind](before, after)
+
+
+def _title(key: Key, change: tuple[Input | None, Input | None]) -> str:
+    kind, name = key
+    allocation = change[1] or change[0]
+    if isinstance(allocation, Allocation):
+        return f"experiment {allocation.experiment} on {allocation.model}"
+    return f"{ {'unhealthy': 'health of', 'exhausted': 'budget of'}.get(kind, kind) } {name}"
+
+
+def _route(before: Route | None, after: Route | None) -> str:
+    if after is None:
+        return "deleted"
+    new = fields(after)
+    if before is None:
+        return f"created, default_version {after.default_version}"
+    old = fields(before)
+    return ", ".join(f"{field} {old[field]} -> {new[field]}" for field in new if old[field] != new[field])
+
+
+def fields(route: Route) -> dict[str, Any]:
+    """What people write in a route, in the words of its proto."""
+    return {
+        "default_version": route.default_version,
+        "fallback_versions": ",".join(target.version for target in route.fallbacks) or "none",
+        "load_balancing": route.load_balancing.value,
+        "timeout": f"{route.timeout:g}s",
+        "per_try_timeout": f"{route.retries.per_try_timeout:g}s",
+        "max_retries": route.retries.attempts,
+    }
+
+
+def _ready(deployment: Deployment | None) -> str:
+    if deployment is None:
+        return "not deployed"
+    return f"ready on {', '.join(deployment.servers)}" if deployment.servers else "ready on no server"
+
+
+def _address(server: Server | None) -> str:
+    return f"{server.address}:{server.port}" if server else "none"
+
+
+def _shares(allocation: Allocation | None) -> str:
+    """`x 25 % (version 1), y 25 % (version 2)`."""
+    if allocation is None:
+        return "not running"
+    buckets: dict[tuple[str, str], int] = {}
+    for owned in allocation.ranges:
+        key = (owned.variant, owned.version)
+        buckets[key] = buckets.get(key, 0) + owned.end - owned.start
+    shares = (f"{v} {n / BUCKETS_PER_PERCENT:g} % (version {version})" for (v, version), n in sorted(buckets.items()))
+    return ", ".join(shares) or "no buckets"
+
+
+def _health(_: Unhealthy | None, after: Unhealthy | None) -> str:
+    return f"gets no calls: {after.reason}" if after else "gets calls again"
+
+
+def _budget(_: Exhausted | None, after: Exhausted | None) -> str:
+    return "is spent" if after else "is not spent any more"
+
+
+WORDS: Mapping[str, Callable[[Any, Any], str]] = {
+    ROUTE: _route,
+    "server": lambda before, after: f"{_address(before)} -> {_address(after)}",
+    "deployment": lambda before, after: f"{_ready(before)} -> {_ready(after)}",
+    "allocation": lambda before, after: f"{_shares(before)} -> {_shares(after)}",
+    "unhealthy": _health,
+    "exhausted": _budget,
+}
