@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from clients.cli import deploy, experiment, explain, model, predict, route, spend, stack
+from clients.cli import deploy, experiment, explain, model, predict, proxies, route, snapshot, spend, stack
 from clients.cli.failures import told
 from clients.cli.session import Session
 
@@ -33,6 +33,8 @@ stack.add_to(app)
 app.add_typer(model.app, name="model")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(route.app, name="route")
+app.add_typer(snapshot.app, name="snapshot")
+app.command("proxies")(proxies.proxies)
 app.command("predict")(predict.predict)
 app.add_typer(explain.app, name="explain")
 app.add_typer(spend.app, name="spend")

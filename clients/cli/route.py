@@ -81,24 +81,6 @@ def export(context: typer.Context) -> None:
     typer.echo(session(context).penstock.routing.ExportPolicy(pb.ExportPolicyRequest()).yaml)
 
 
-@app.command()
-def proxies(context: typer.Context) -> None:
-    """Every Envoy: which policy it has, and what it refused."""
-    at = session(context)
-    found = every(at.penstock.routing.ListProxies, pb.ListProxiesRequest(), "proxies")
-    rows = [
-        (
-            p.id,
-            "yes" if p.connected else "no",
-            p.sent_revision,
-            p.acknowledged_revision,
-            "; ".join(f"{r.type_url.rpartition('.')[2]}: {r.message}" for r in p.rejections),
-        )
-        for p in found
-    ]
-    at.table(("proxy", "connected", "sent", "acknowledged", "refused"), rows, "No Envoy has connected yet.")
-
-
 def _route(
     model: str, version: str, fallback: list[str], balance: str, timeout: float, per_try: float, retries: int
 ) -> tuple[Route, list[str]]:
