@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 LONGEST_TEXT = 16 * 1024
@@ -20,11 +20,9 @@ class Texts:
         self._messages = messages
 
     def yaml(self, kind: str, body: bytes) -> str:
-        if kind in self._messages:
-            content = MessageToDict(self._messages[kind].FromString(body), preserving_proto_field_name=True)
-        else:
-            content = json.loads(body)
-        return yaml.dump(content, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=120)
+        message = self._messages.get(kind)
+        written = MessageToJson(message.FromString(body), preserving_proto_field_name=True) if message else body
+        return yaml.dump(json.loads(written), Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=120)
 
 
 def cut(text: str) -> str:

@@ -1,0 +1,36 @@
+"""What people read of a snapshot is YAML, of every resource that a policy has, and never endless."""
+
+import yaml
+from hypothesis import given, settings
+
+from services.routing.domain.parts import bodies_of, encode, inputs_by_key, resources_of
+from services.routing.servers.texts import LONGEST_TEXT, Texts, cut
+from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
+from services.routing.xds.resources import compile_snapshot
+from tests.unit.routing.policies import inputs
+
+MESSAGES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration)
+TEXTS = Texts({message.DESCRIPTOR.name: message for message in MESSAGES})
+
+
+@settings(deadline=None, max_examples=25)
+@given(inputs())
+def test_every_part_can_be_written_and_read(given_inputs):
+    snapshot = compile_snapshot(given_inputs)
+    resources = resources_of(snapshot)
+    bodies = bodies_of(snapshot, resources)
+    for (kind, name), version in resources.items():
+        read = yaml.safe_load(TEXTS.yaml(kind, bodies[version]))
+        assert name in (read.get("name"), read.get("cluster_name"))
+    for (kind, name), each in inputs_by_key(given_inputs).items():
+        read = yaml.safe_load(TEXTS.yaml(kind, encode(each)))
+        assert kind != "route" or read["model"] == name
+
+
+def test_a_long_text_is_cut_at_a_line():
+    line = "x" * 99 + "\n"
+    assert cut(line) == line
+    lines = cut(line * 1000).splitlines()
+    assert len("\n".join(lines)) < LONGEST_TEXT + 100
+    assert set(lines[:-1]) == {"x" * 99}
+    assert lines[-1] == "# cut off: 100000 characters in all"
