@@ -20,7 +20,9 @@ NAME = "libpenstock.so"
 """As Envoy looks for the module `penstock` in ENVOY_DYNAMIC_MODULES_SEARCH_PATH."""
 
 GLIBC = "2.17"  # older than that of any system on which Envoy runs
-FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=undefined")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wvla", "-Werror")
+FLAGS = ("-std=c11", "-O2", *WARNINGS, "-fstack-protector-strong")
+UNCHECKED = ("-fno-sanitize=undefined",)  # the compiler's own default would end Envoy at faults that are none of memory
 LINK = ("-shared", "-fPIC", "-Wl,-Bsymbolic")  # our own functions are ours, whatever Envoy exports
 
 
@@ -33,7 +35,7 @@ def library(sources: Path = SOURCES) -> Path:
 
     One that is in use is never written to: a running Envoy has it mapped.
     """
-    digest = hashlib.sha256(repr((FLAGS, LINK, GLIBC, platform.machine())).encode())
+    digest = hashlib.sha256(repr((FLAGS, UNCHECKED, LINK, GLIBC, platform.machine())).encode())
     for source in _files(sources):
         digest.update(source.read_bytes())
     built = Path(sys.prefix) / "lib" / "penstock" / digest.hexdigest()[:16] / NAME
@@ -43,12 +45,14 @@ def library(sources: Path = SOURCES) -> Path:
     return built
 
 
-def compile_to(output: Path, *, machine: str = "", sources: Path = SOURCES) -> None:
-    """Raises NotCompiled."""
+def compile_to(
+    output: Path, *, machine: str = "", sources: Path = SOURCES, checks: tuple[str, ...] = UNCHECKED
+) -> None:
+    """Compile all of `sources`. `checks` are what tests want to be told of at run time. Raises NotCompiled."""
     target = f"{machine or platform.machine()}-linux-gnu.{GLIBC}"
     with tempfile.TemporaryDirectory(dir=output.parent) as work:
         made = Path(work) / NAME
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, *LINK, "-o", str(made)]
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, *checks, *LINK, "-o", str(made)]
         command += [str(source) for source in _files(sources) if source.suffix == ".c"]
         caches = {"ZIG_GLOBAL_CACHE_DIR": work, "ZIG_LOCAL_CACHE_DIR": work}
         done = subprocess.run(command, env={**os.environ, **caches}, capture_output=True, text=True, check=False)

@@ -5,12 +5,12 @@
 enum { MODEL_NAME = 10, MODEL_VERSION = 18 };  // tags of fields 1 and 2, both of bytes
 
 static view entry_of(view chain, unsigned long attempt) {
-  const char *at = chain.ptr, *end = chain.ptr + chain.length;
-  while (attempt > 0 && at <= end) {
-    const char *comma = memchr(at, ',', (size_t)(end - at));
-    const char *stop = comma == NULL ? end : comma;
-    if (--attempt == 0) return (view){(char *)at, (size_t)(stop - at)};
-    at = stop + 1;
+  char *at = chain.ptr, *end = chain.ptr + chain.length;
+  while (attempt > 0) {
+    char *comma = memchr(at, ',', (size_t)(end - at));
+    if (--attempt == 0) return (view){at, (size_t)((comma == NULL ? end : comma) - at)};
+    if (comma == NULL) break;
+    at = comma + 1;
   }
   return (view){NULL, 0};
 }

@@ -28,7 +28,11 @@ static bool check_key(void *envoy) {
 
 static bool check_content_type(void *envoy) {
   view grpc = TEXT("application/grpc"), type = header_of(envoy, TEXT("content-type"), NULL);
-  if (type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0) return true;
+  // as Envoy sees it: of other types, also `application/grpc-web`, its own refusals are none that gRPC understands
+  if (type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0 &&
+      (type.length == grpc.length || type.ptr[grpc.length] == '+')) {
+    return true;
+  }
   view text = TEXT("this is a gRPC method: content-type must be application/grpc\n");
   envoy_dynamic_module_callback_http_send_response(envoy, 415, NULL, 0, text, TEXT("not_grpc"));
   return false;
@@ -85,7 +89,8 @@ static bool read_call(void *envoy, bool mesh, int last) {
 }
 
 int inference_on_headers(void *envoy, bool mesh, bool end) {
-  if (!check_content_type(envoy) || !check_key(envoy)) return STOP_HEADERS;
+  // the key first: whatever else is wrong with a call, it has a record
+  if (!check_key(envoy) || !check_content_type(envoy)) return STOP_HEADERS;
   if (!end) return STOP_HEADERS;  // until the body is here
   return hand_over(envoy, mesh) ? CONTINUE_HEADERS : STOP_HEADERS;
 }

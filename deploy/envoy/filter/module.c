@@ -59,8 +59,10 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void *envoy, void *sel
   return CONTINUE_HEADERS;
 }
 
-// We make no calls of our own and set no timers, so none of these is ever called; without one the module is not loaded.
-void envoy_dynamic_module_on_http_filter_stream_complete(void) {}
+void envoy_dynamic_module_on_http_filter_stream_complete(void *envoy, void *self) { (void)envoy, (void)self; }
+
+// We make no calls of our own, set no timers and do not ask how fast a caller reads, so none of these is ever called;
+// without one the module is not loaded.
 void envoy_dynamic_module_on_http_filter_scheduled(void) {}
 void envoy_dynamic_module_on_http_filter_http_callout_done(void) {}
 void envoy_dynamic_module_on_http_filter_http_stream_headers(void) {}

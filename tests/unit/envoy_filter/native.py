@@ -1,0 +1,136 @@
+"""The pure parts of the filters as Python sees them; every byte that they may touch ends where none may."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.envoy.filter import build
+
+PURE = ("abi.h", "message.h", "message.c", "chain.h", "chain.c", "key.h", "key.c")
+FAULTS = "undefined,local-bounds"
+CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
+"""What C leaves undefined ends the process, and so does an index beyond an array; what was never set is never 0."""
+
+READ, CUT_SHORT, UNREADABLE = range(3)
+LONGEST_NAME = 127
+_LONGEST_FIELDS = 2 * (2 + LONGEST_NAME)
+_FAULT_ROOM = 100
+_NO_ACCESS = 0
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class View(ctypes.Structure):
+    _fields_ = (("ptr", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class Name(ctypes.Structure):
+    _fields_ = (
+        ("given", ctypes.c_bool),
+        ("fits", ctypes.c_bool),
+        ("size", ctypes.c_size_t),
+        ("text", ctypes.c_ubyte * LONGEST_NAME),
+    )
+
+    def value(self) -> bytes | None:
+        """None where it is longer than any name may be."""
+        return bytes(self.text[: self.size]) if self.size <= LONGEST_NAME else None
+
+
+class Names(ctypes.Structure):
+    _fields_ = (("model", Name), ("version", Name))
+
+
+class _Target(ctypes.Structure):
+    _fields_ = (("version", View), ("size", ctypes.c_size_t), ("fields", ctypes.c_ubyte * _LONGEST_FIELDS))
+
+
+@dataclass(frozen=True)
+class Target:
+    version: bytes
+    fields: bytes
+
+
+class Guarded:
+    """Bytes behind which lies a page that nobody may touch."""
+
+    def __init__(self, content: bytes) -> None:
+        room = -(-max(len(content), 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._pages = mmap.mmap(-1, room + mmap.PAGESIZE)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
+        if libc.mprotect(begin + room, mmap.PAGESIZE, _NO_ACCESS):
+            raise OSError(ctypes.get_errno(), "mprotect")
+        self._at = room - len(content)
+        self._size = len(content)
+        self._pages[self._at : room] = content
+        self.view = View(begin + self._at, len(content))
+
+    def content(self) -> bytes:
+        return self._pages[self._at : self._at + self._size]
+
+
+class Filters:
+    """The library, one method for each function."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        for name, answer, arguments in (
+            ("read_names", ctypes.c_int, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.POINTER(Names))),
+            ("lengthen_frame", ctypes.c_bool, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.c_size_t)),
+            ("target_of", ctypes.c_bool, (View, ctypes.c_ulong, ctypes.POINTER(_Target))),
+            ("is_key", ctypes.c_bool, (View, ctypes.POINTER(ctypes.c_char))),
+        ):
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = answer, arguments
+
+    def read_names(self, slices: Sequence[bytes]) -> tuple[int, Names]:
+        guarded = [Guarded(content) for content in slices]
+        found = Names()
+        return self._library.read_names(_views(guarded), len(guarded), ctypes.byref(found)), found
+
+    def lengthen_frame(self, slices: Sequence[bytes], size: int) -> list[bytes] | None:
+        """The slices as they are now; None where it says that it could not."""
+        guarded = [Guarded(content) for content in slices]
+        done = self._library.lengthen_frame(_views(guarded), len(guarded), size)
+        now = [one.content() for one in guarded]
+        assert done or now == list(slices), "it could not, and has written all the same"
+        return now if done else None
+
+    def target_of(self, chain: bytes, attempt: int) -> Target | None:
+        guarded = Guarded(chain)
+        found = _Target()
+        if not self._library.target_of(guarded.view, attempt, ctypes.byref(found)):
+            return None
+        version = ctypes.string_at(found.version.ptr, found.version.length)
+        return Target(version, bytes(found.fields[: found.size]))
+
+    def fault_of(self, key: bytes) -> str:
+        """Empty where the key is fit."""
+        guarded = Guarded(key)
+        room = Guarded(bytes(_FAULT_ROOM))
+        text = ctypes.cast(room.view.ptr or 0, ctypes.POINTER(ctypes.c_char))
+        fits = self._library.is_key(guarded.view, text)
+        fault = room.content().partition(b"\0")[0].decode("ascii")
+        assert fits == (not fault)
+        return fault
+
+
+def compiled(folder: Path) -> Filters:
+    """Compile what needs nothing of Envoy, so that any fault ends the process."""
+    sources = folder / "filter"
+    sources.mkdir()
+    for file in PURE:
+        shutil.copy(build.SOURCES / file, sources)
+    library = folder / build.NAME
+    build.compile_to(library, sources=sources, checks=CHECKS)
+    return Filters(library)
+
+
+def _views(guarded: Sequence[Guarded]) -> ctypes.Array[View]:
+    return (View * len(guarded))(*(one.view for one in guarded))
