@@ -1,9 +1,13 @@
 """What the owners of the policy's inputs have said last, and that it stays in force while they are silent."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from services.routing.domain.policy import Allocation, Deployment, Inputs, Route, Server, Unhealthy
+
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,16 @@ class Ears:
         return self._known
 
     def routes(self, said: tuple[Route, ...]) -> None:
-        self._hear(replace(self._known, routes=said))
+        self._hear(replace(self._known, routes=_kept(self._known.routes, said, lambda r: r.model)))
 
     def deployed(self, said: Deployed) -> None:
-        self._hear(replace(self._known, deployed=said))
+        known = self._known.deployed or Deployed()
+        servers = _kept(known.servers, said.servers, lambda s: s.id)
+        deployments = _kept(known.deployments, said.deployments, lambda d: (d.model, d.version))
+        self._hear(replace(self._known, deployed=Deployed(servers, deployments)))
 
     def allocations(self, said: tuple[Allocation, ...]) -> None:
-        self._hear(replace(self._known, allocations=said))
+        self._hear(replace(self._known, allocations=_kept(self._known.allocations, said, lambda a: a.experiment)))
 
     def unhealthy(self, said: tuple[Unhealthy, ...]) -> None:
         self._hear(replace(self._known, unhealthy=said))
@@ -79,3 +86,16 @@ class Ears:
         if known != self._known:
             self._known = known
             self._changed.set()
+
+
+def _kept(before: tuple[Said, ...] | None, said: tuple[Said, ...], name: Callable[[Said], object]) -> tuple[Said, ...]:
+    """What was said, with the very objects that say the same already: whoever compares the two later sees it at once,
+    and of ten thousand items that are told again none has to be held twice.
+    """
+    known = {name(item): item for item in before or ()}
+
+    def kept(item: Said) -> Said:
+        old = known.get(name(item))
+        return item if old is None or old != item else old
+
+    return tuple(kept(item) for item in said)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -20,16 +21,22 @@ from services.routing.domain.policy import (
     Unhealthy,
 )
 
+Item = Route | Server | Deployment | Allocation | Unhealthy
+
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 
 
 class LastKnownFile:
-    """`last_known.json` in the service's own folder. One process writes it."""
+    """`last_known.json` in the service's own folder. One process writes it.
+
+    It is written after each change: what is written already is remembered as it was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "last_known.json"
+        self._written: dict[str, tuple[Sequence[Item], dict[int, str]]] = {}
 
     def read(self) -> Known:
         """Nothing known when there is no file, or one that cannot be read: that is said, and is like a first start."""
@@ -46,10 +53,38 @@ class LastKnownFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w", opener=_private) as file:
-            json.dump({"format": FORMAT, **asdict(known)}, file, separators=(",", ":"))
+            file.write(self._text(known))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
+
+    def _text(self, known: Known) -> str:
+        deployed = known.deployed
+        lists = {
+            "routes": known.routes,
+            "servers": None if deployed is None else deployed.servers,
+            "deployments": None if deployed is None else deployed.deployments,
+            "allocations": known.allocations,
+            "unhealthy": known.unhealthy,
+        }
+        text = {name: self._list(name, items) for name, items in lists.items()}
+        fleet = f'{{"servers":{text.pop("servers")},"deployments":{text.pop("deployments")}}}'
+        parts = {"format": str(FORMAT), **text, "deployed": "null" if deployed is None else fleet}
+        return "{" + ",".join(f'"{name}":{value}' for name, value in parts.items()) + "}"
+
+    def _list(self, name: str, items: Sequence[Item] | None) -> str:
+        if items is None:
+            return "null"
+        known, written = self._written.get(name, ((), {}))
+        if known is not items:
+            # by identity: `known` is held, so nothing else can have come to have the place of one of them
+            written = {id(item): written.get(id(item)) or _text(item) for item in items}
+            self._written[name] = items, written
+        return "[" + ",".join([written[id(item)] for item in items]) + "]"
+
+
+def _text(item: Item) -> str:
+    return json.dumps(asdict(item), separators=(",", ":"))
 
 
 def _private(path: str, flags: int) -> int:
