@@ -5,26 +5,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from prometheus_client import Counter
 
 from libs.clock import Clock
 from libs.errors import Unavailable
-from services.routing.domain.history import Entry, Head, HistoryStore, Write, counted
-from services.routing.domain.parts import (
-    ROUTE,
-    Delta,
-    Input,
-    Key,
-    bodies_of,
-    content_hash,
-    decode,
-    delta,
-    encode,
-    inputs_by_key,
-    is_input,
-    resources_of,
-)
+from services.routing.domain.apart import Apart, take_apart
+from services.routing.domain.history import Count, Entry, HistoryStore, Write, counted
+from services.routing.domain.parts import ROUTE, Delta, Input, decode, is_input
 from services.routing.domain.policy import Inputs
 from services.routing.domain.reasons import Changes, authors, reasons
 from services.routing.domain.snapshot import Snapshot
@@ -45,12 +34,11 @@ class _Published:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """A snapshot apart, compared with the newest recorded one."""
+class _Head:
+    """The newest recorded snapshot."""
 
-    manifest: dict[Key, str]
-    change: Delta
-    inputs: dict[Key, Input]
+    number: int
+    apart: Apart
 
 
 class Recorder:
@@ -63,12 +51,11 @@ class Recorder:
         self._clock = clock
         self._again = again_seconds
         self._newest: tuple[Entry, Snapshot] | None = None
-        self._head: Head | None = None
+        self._head: _Head | None = None
         self._waiting: _Published | None = None
         self._news = asyncio.Event()
         self._missed = 0
         self._unreachable = False
-        self._encoded: dict[Key, tuple[Input, bytes, str]] = {}
 
     @property
     def newest(self) -> tuple[Entry, Snapshot] | None:
@@ -116,19 +103,21 @@ class Recorder:
     async def _record(self, published: _Published) -> None:
         recorded = None
         while recorded is None:
-            head = self._head or await self._store.head()
-            taken = await asyncio.to_thread(self._take, published, head)
-            if not any(key[0] == ROUTE or not is_input(key) for key in taken.change.keys):
+            head = self._head or await self._stored()
+            now, change = await asyncio.to_thread(take_apart, head.apart, published.snapshot, published.inputs)
+            if not any(key[0] == ROUTE or not is_input(key) for key in change.keys):
                 self._head = head
                 if self._newest is not None and not self._newest[0].number:
                     self._know(next(iter(await self._store.list(0, 1)), None))
                 return  # it is what is recorded; facts that changed nothing are told with what they do change
-            changes = await self._changes(head, taken)
-            writes = await self._store.writes({name: _hash(taken, name) for kind, name in changes if kind == ROUTE})
-            entry = self._entry(published, head, taken, changes, writes)
-            bodies = await asyncio.to_thread(self._bodies, published.snapshot, taken.change)
-            recorded = await self._store.append(head.number, entry, taken.change, bodies, writes)
-            self._head = None if recorded is None else Head(recorded.number, taken.manifest)
+            changes = await self._changes(head.apart, now, change)
+            routes = {name: now.manifest.get((kind, name), "") for kind, name in changes if kind == ROUTE}
+            writes = await self._store.writes(routes)
+            counts = counted(head.apart.manifest, change, now.totals)
+            entry = self._entry(published, head.number, counts, changes, writes)
+            bodies = await asyncio.to_thread(now.bodies, change.put)
+            recorded = await self._store.append(head.number, entry, change, bodies, writes)
+            self._head = None if recorded is None else _Head(recorded.number, now)
         self._know(recorded)
         RECORDED.inc()
         UNRECORDED.inc(recorded.unrecorded)
@@ -139,35 +128,22 @@ class Recorder:
         if recorded is not None and newest is not None and newest[1].revision == recorded.revision:
             self._newest = recorded, newest[1]
 
-    def _take(self, published: _Published, head: Head) -> _Taken:
-        """Encodes only the inputs that are others than the last time."""
-        inputs = inputs_by_key(published.inputs)
-        known = self._encoded
-        self._encoded = {
-            key: before if (before := known.get(key)) is not None and before[0] == each else _encoding(each)
-            for key, each in inputs.items()
-        }
-        manifest = {key: content for key, (_, _, content) in self._encoded.items()} | resources_of(published.snapshot)
-        return _Taken(manifest, delta(head.manifest, manifest), inputs)
+    async def _stored(self) -> _Head:
+        head = await self._store.head()
+        return _Head(head.number, Apart(head.manifest))
 
-    def _bodies(self, snapshot: Snapshot, change: Delta) -> dict[str, bytes]:
-        resources = [key for key in change.put if not is_input(key)]
-        own = {self._encoded[key][2]: self._encoded[key][1] for key in change.put if is_input(key)}
-        return own | bodies_of(snapshot, resources)
-
-    async def _changes(self, head: Head, taken: _Taken) -> Changes:
-        keys = [key for key in taken.change.keys if is_input(key)]
-        hashes = {key: head.manifest[key] for key in keys if key in head.manifest}
+    async def _changes(self, before: Apart, now: Apart, change: Delta) -> Changes:
+        keys = [key for key in change.keys if is_input(key)]
+        hashes = {key: before.manifest[key] for key in keys if key in before.manifest}
         bodies = await self._store.bodies(hashes.values())
-        return {
-            key: (decode(key[0], bodies[hashes[key]]) if key in hashes else None, taken.inputs.get(key)) for key in keys
-        }
+        old = {key: decode(key[0], bodies[content]) for key, content in hashes.items()}
+        return {key: (old.get(key), cast(Input | None, now.thing(key))) for key in keys}
 
     def _entry(
-        self, published: _Published, head: Head, taken: _Taken, changes: Changes, writes: Sequence[Write]
+        self, published: _Published, base: int, counts: tuple[Count, ...], changes: Changes, writes: Sequence[Write]
     ) -> Entry:
         who, why = authors(changes, writes), reasons(changes, writes)
-        if head.number == 0:
+        if base == 0:
             who, why = ("routing",), ("the first snapshot that is recorded",)
         elif not changes:
             who, why = ("routing",), ("the same inputs, compiled otherwise: another release of routing",)
@@ -179,15 +155,6 @@ class Recorder:
             time=published.time,
             authors=who,
             reasons=why,
-            counts=counted(head.manifest, taken.manifest, taken.change),
+            counts=counts,
             unrecorded=self._missed,
         )
-
-
-def _encoding(value: Input) -> tuple[Input, bytes, str]:
-    body = encode(value)
-    return value, body, content_hash(body)
-
-
-def _hash(taken: _Taken, model: str) -> str:
-    return taken.manifest.get((ROUTE, model), "")

@@ -117,15 +117,13 @@ def is_number(named: str) -> bool:
     return len(named) < REVISION_DIGITS
 
 
-def counted(before: Manifest, after: Manifest, change: Delta) -> tuple[Count, ...]:
-    """Resources by type, types in order."""
-    resources = [key for key in change.put if not is_input(key)]
-    total = Counter(kind for kind, _ in after)
-    added = Counter(key[0] for key in resources if key not in before)
-    changed = Counter(key[0] for key in resources if key in before)
+def counted(before: Manifest, change: Delta, totals: Mapping[str, int]) -> tuple[Count, ...]:
+    """Resources by type, types in order; `totals` is how many there are now of each."""
+    added = Counter(key[0] for key in change.put if key not in before)
+    changed = Counter(key[0] for key in change.put if key in before)
     removed = Counter(key[0] for key in change.gone)
-    kinds = sorted({key[0] for key in (*after, *before) if not is_input(key)})
-    return tuple(Count(kind, total[kind], added[kind], changed[kind], removed[kind]) for kind in kinds)
+    kinds = {*totals, *(key[0] for key in change.gone if not is_input(key))}
+    return tuple(Count(kind, totals.get(kind, 0), added[kind], changed[kind], removed[kind]) for kind in sorted(kinds))
 
 
 def same(told: Sequence[Write], wanted: str) -> Sequence[Write]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -60,8 +60,9 @@ def is_input(key: Key) -> bool:
     return key[0] in NAMES
 
 
-def inputs_by_key(inputs: Inputs) -> dict[Key, Input]:
-    groups: Mapping[str, Iterable[Input]] = {
+def input_groups(inputs: Inputs) -> Mapping[str, Sequence[Input]]:
+    """By type, as they were given."""
+    return {
         ROUTE: inputs.routes,
         "server": inputs.servers,
         "deployment": inputs.deployments,
@@ -69,7 +70,12 @@ def inputs_by_key(inputs: Inputs) -> dict[Key, Input]:
         "unhealthy": inputs.unhealthy,
         "exhausted": inputs.exhausted,
     }
-    return {(kind, NAMES[kind](each)): each for kind, group in groups.items() for each in group}
+
+
+def named_inputs(kind: str, group: Iterable[Input]) -> dict[str, Input]:
+    """Inputs of one type by name."""
+    name = NAMES[kind]
+    return {name(each): each for each in group}
 
 
 def resources_of(snapshot: Snapshot) -> dict[Key, str]:

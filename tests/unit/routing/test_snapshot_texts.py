@@ -3,7 +3,7 @@
 import yaml
 from hypothesis import given, settings
 
-from services.routing.domain.parts import bodies_of, encode, inputs_by_key, resources_of
+from services.routing.domain.parts import bodies_of, encode, input_groups, named_inputs, resources_of
 from services.routing.servers.texts import LONGEST_TEXT, Texts, cut
 from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
 from services.routing.xds.resources import compile_snapshot
@@ -22,9 +22,10 @@ def test_every_part_can_be_written_and_read(given_inputs):
     for (kind, name), version in resources.items():
         read = yaml.safe_load(TEXTS.yaml(kind, bodies[version]))
         assert name in (read.get("name"), read.get("cluster_name"))
-    for (kind, name), each in inputs_by_key(given_inputs).items():
-        read = yaml.safe_load(TEXTS.yaml(kind, encode(each)))
-        assert kind != "route" or read["model"] == name
+    for kind, group in input_groups(given_inputs).items():
+        for name, each in named_inputs(kind, group).items():
+            read = yaml.safe_load(TEXTS.yaml(kind, encode(each)))
+            assert kind != "route" or read["model"] == name
 
 
 def test_a_long_text_is_cut_at_a_line():
