@@ -77,7 +77,7 @@ def test_the_rest_of_the_inference_protocol_goes_to_the_slow_door(ingress: grpc.
 
 
 @pytest.mark.parametrize("message", [b"\xff\xff\xff", models.request().SerializeToString() + b"\x43\x44"])
-def test_what_the_lua_cannot_read_goes_to_the_slow_door(
+def test_what_the_filter_cannot_read_goes_to_the_slow_door(
     data_plane: DataPlane, ingress: grpc.Channel, services: dict[str, Service], message: bytes
 ):
     call = ingress.unary_unary(models.INFER, request_serializer=bytes, response_deserializer=bytes)
