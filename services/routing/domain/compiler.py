@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from services.routing.domain.compiled import Fault, Policy
 from services.routing.domain.fleet import Fleet, Members
@@ -12,6 +13,23 @@ from services.routing.domain.policy import Allocation, Exhausted, Inputs
 from services.routing.domain.tables import Table, table_of
 
 Allocated = Mapping[str, tuple[Allocation, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """What all tables name, by name."""
+
+    composites: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, Members]
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """What was compiled last, and over which fleet."""
+
+    fleet: Fleet
+    tables: Mapping[str, Table]
+    shapes: _Shapes
 
 
 class Compiler:
@@ -24,24 +42,38 @@ class Compiler:
         self._placements = Latest(Placements)
         self._fleet = Latest(Fleet)
         self._allocated = Latest(_by_model)
-        self._last: tuple[Fleet, Mapping[str, Table]] | None = None
+        self._last: _Generation | None = None
 
     def compile(self, inputs: Inputs) -> Policy:
         """Never raises for what the inputs say: what cannot be honoured is left out and told in `faults`."""
         fleet = self._fleet(self._placements(inputs.servers, inputs.deployments), inputs.unhealthy)
         allocated = self._allocated(inputs.allocations)
-        last_fleet, last = self._last or (fleet, {})
-        moved = fleet.moved(last_fleet)
+        last = self._last or _Generation(fleet, {}, _Shapes({}, {}))
+        moved = fleet.moved(last.fleet)
         tables: dict[str, Table] = {}
+        anew: list[Table] = []
         for route in sorted(inputs.routes, key=lambda r: r.model):
             model = route.model
-            given = route, allocated.get(model, ()), _tenants(model, inputs.exhausted)
-            table = last.get(model)
+            tenants = _tenants(model, inputs.exhausted) if inputs.exhausted else ()
+            given = route, allocated.get(model, ()), tenants
+            table = last.tables.get(model)
             if table is None or table.given != given or not moved.isdisjoint(table.models):
                 table = table_of(given, fleet)
+                anew.append(table)
             tables[model] = table
-        self._last = fleet, tables
-        return _policy(fleet, tables, _left_out(allocated, tables.keys()))
+        as_before = tables.keys() == last.tables.keys() and all(_alike(table, last.tables) for table in anew)
+        shapes = last.shapes if as_before else _shapes(tables.values())
+        self._last = _Generation(fleet, tables, shapes)
+        faults = (*(fault for table in tables.values() for fault in table.faults), *_left_out(allocated, tables.keys()))
+        return Policy(
+            {model: table.policy for model, table in tables.items()},
+            {name: fleet.set_of(name, members) for name, members in shapes.sets.items()},
+            shapes.composites,
+            fleet.servers,
+            fleet.ready,
+            fleet.unhealthy,
+            faults,
+        )
 
 
 def compile_policy(inputs: Inputs) -> Policy:
@@ -49,23 +81,19 @@ def compile_policy(inputs: Inputs) -> Policy:
     return Compiler().compile(inputs)
 
 
-def _policy(fleet: Fleet, tables: Mapping[str, Table], left_out: Iterable[Fault]) -> Policy:
+def _alike(table: Table, others: Mapping[str, Table]) -> bool:
+    """Whether it names what the model's other table names: of equal names all else is equal too."""
+    other = others[table.policy.model]
+    return table.composites.keys() == other.composites.keys() and table.sets.keys() == other.sets.keys()
+
+
+def _shapes(tables: Iterable[Table]) -> _Shapes:
     composites: dict[str, tuple[str, ...]] = {}
     sets: dict[str, Members] = {}
-    faults: list[Fault] = []
-    for table in tables.values():
+    for table in tables:
         composites.update(table.composites)
         sets.update(table.sets)
-        faults.extend(table.faults)
-    return Policy(
-        {model: table.policy for model, table in tables.items()},
-        {name: fleet.set_of(name, members) for name, members in sorted(sets.items())},
-        dict(sorted(composites.items())),
-        fleet.servers,
-        fleet.ready,
-        fleet.unhealthy,
-        (*faults, *left_out),
-    )
+    return _Shapes(dict(sorted(composites.items())), dict(sorted(sets.items())))
 
 
 def _by_model(allocations: Iterable[Allocation]) -> Allocated:
@@ -76,7 +104,7 @@ def _by_model(allocations: Iterable[Allocation]) -> Allocated:
 
 
 def _tenants(model: str, exhausted: Iterable[Exhausted]) -> tuple[str, ...]:
-    return tuple(sorted({e.tenant for e in exhausted if e.model in ("", model)})) if exhausted else ()
+    return tuple(sorted({e.tenant for e in exhausted if e.model in ("", model)}))
 
 
 def _left_out(allocated: Allocated, routed: AbstractSet[str]) -> Iterator[Fault]:
