@@ -17,8 +17,9 @@ demo: setup ## replay a week of real flights through the whole mesh
 test: setup ## unit, contract, integration, e2e and chaos, all on real servers
 	@$(PY) -m pytest tests
 
-lint: setup ## ruff, buf lint, buf breaking against the last release tag
+lint: setup ## ruff, the warnings of the filters' compiler, buf lint, buf breaking against the last release tag
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -m deploy.envoy.filter.build >/dev/null
 	@.venv/bin/buf lint protos
 	@tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || true); \
 	 if [ -n "$$tag" ]; then .venv/bin/buf breaking protos --against ".git#tag=$$tag,subdir=protos"; \

@@ -62,7 +62,8 @@ static bool varint(cursor *from, uint64_t *value) {
 }
 
 static bool take_name(cursor *from, uint64_t size, name *found) {
-  *found = (name){.given = true, .size = size};
+  found->fits = false;
+  found->size = size;
   if (size > LONGEST_NAME) return take(from, size, NULL);
   if (!take(from, size, found->text)) return false;
   found->fits = is_name(found->text, size);

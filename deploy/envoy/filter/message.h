@@ -7,7 +7,6 @@
 enum { LONGEST_NAME = 127 };  // bytes: more would need two for its length, wherever a name is written
 
 typedef struct {
-  bool given;
   bool fits;  // made of letters, digits, `_`, `.` and `-`, of which the first is a letter or digit
   size_t size;
   char text[LONGEST_NAME];  // only where it fits

@@ -32,7 +32,6 @@ class View(ctypes.Structure):
 
 class Name(ctypes.Structure):
     _fields_ = (
-        ("given", ctypes.c_bool),
         ("fits", ctypes.c_bool),
         ("size", ctypes.c_size_t),
         ("text", ctypes.c_ubyte * LONGEST_NAME),
