@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.padding import Padding
 
 from clients.cli.explain import attempts
 from clients.cli.pages import every
@@ -27,20 +28,25 @@ WORDS = {
     snapshot_pb2.CHANGE_REMOVED: "deleted",
 }
 LINES = 3
+INDENT = 7
 
 
 @app.command("list")
 def list_snapshots(
     context: typer.Context, most: Annotated[int, typer.Option("--most", "-n", help="how many, 1 to 100", min=1)] = 20
 ) -> None:
-    """The last snapshots, newest first: when, who, what changed in Envoy, and why."""
+    """The last snapshots, newest first: when (UTC), who, how many of Envoy's resources are new (+), changed (~) and
+    gone (-), and why."""
     at = session(context)
     asked = pb.ListSnapshotsRequest(page_size=min(most, 100))
-    rows = [
-        (str(s.number), when(s.publish_time), ", ".join(s.authors), _counts(s), "\n".join(_few(s)))
-        for s in islice(every(at.penstock.routing.ListSnapshots, asked, "snapshots"), most)
-    ]
-    at.table(("number", "time (UTC)", "who", "resources", "why"), rows, "No snapshot is recorded yet.")
+    found = list(islice(every(at.penstock.routing.ListSnapshots, asked, "snapshots"), most))
+    if not found:
+        at.console.print("No snapshot is recorded yet.")
+    for each in found:
+        who = ", ".join(each.authors)
+        at.console.print(f"{each.number:>5}  {when(each.publish_time)}  {who}  {_counts(each)}", style="bold")
+        for line in _few(each):
+            at.console.print(Padding(line, (0, 0, 0, INDENT)))
 
 
 @app.command()

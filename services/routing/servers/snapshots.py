@@ -99,7 +99,9 @@ class Snapshots:
         content = await self._content(request.revision, request.model, asked)
         names = [request.model] if request.model else sorted(content.policy.models)
         if request.model and request.model not in content.policy.models:
-            message = f"snapshot {content.entry.revision} has no table of model {request.model!r}"
+            message = (
+                f"snapshot {content.entry.number or content.entry.revision} has no table of model {request.model!r}"
+            )
             raise NotFound("ROUTE_NOT_FOUND", message, model=request.model)
         after = "".join(asked.after)
         kept, token = asked.split([name for name in names if name > after][: asked.lookahead], lambda name: (name,))

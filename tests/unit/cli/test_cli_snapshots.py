@@ -33,11 +33,24 @@ def test_a_list_fits_into_80_columns(penstock):
     older = sn.Snapshot(number=16, revision="f" * 16, publish_time=TIME, authors=["local"], reasons=["one"])
     sent = running.answer("RoutingService", "ListSnapshots", rt.ListSnapshotsResponse(snapshots=[SNAPSHOT, older]))
     assert sent.page_size == 2
-    printed = fits(running.printed())
-    assert "17      Nov 21 " in printed
-    assert "+1 ~1 -2" in printed
-    assert "`snapshot show 17` says all" in " ".join(printed.split())
-    assert "same" in printed
+    assert [line.rstrip() for line in fits(running.printed()).splitlines()] == [
+        "   17  Nov 21 18:41:06  ana, model_serving  +1 ~1 -2",
+        "       route flights: default_version 1 -> 2",
+        "       two",
+        "       three",
+        "       … `snapshot show 17` says all",
+        "   16  Nov 21 18:41:06  local  same",
+        "       one",
+    ]
+
+
+def test_a_long_reason_goes_on_below_itself(penstock):
+    running = penstock("snapshot", "list", width=80)
+    long = sn.Snapshot(number=1, publish_time=TIME, reasons=["experiment e: " + "share " * 20])
+    running.answer("RoutingService", "ListSnapshots", rt.ListSnapshotsResponse(snapshots=[long]))
+    lines = fits(running.printed()).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("       share")
 
 
 def test_an_empty_history_says_so(penstock):
