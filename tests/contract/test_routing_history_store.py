@@ -1,6 +1,7 @@
 """What a store of snapshots promises, run on every store."""
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -139,6 +140,27 @@ async def test_the_last_hundred_are_kept_and_nothing_that_they_need_is_forgotten
     assert await store.bodies([gone]) == {}
     with pytest.raises(NotFound):
         await store.find("11")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_comes_and_goes_each_snapshot_keeps_its_own(store, seed):
+    chance = random.Random(seed)
+    keys = [(kind, name) for kind in ("route", "Cluster") for name in "abcdef"]
+    content, kept = {}, {}
+    for number in range(1, KEPT + 40):
+        for key in chance.sample(keys, 3):
+            content.pop(key, None)
+            if chance.random() < 0.7:
+                # of few texts, so that parts share them and they come back after they were gone
+                content[key] = f"text {chance.randrange(8) if chance.random() < 0.8 else number}"
+        kept[number] = dict(content)
+        await record(store, content)
+    for entry in await store.list(0, KEPT):
+        assert await read(store, entry.number) == kept[entry.number]
+    named = {text for number in range(40, KEPT + 40) for text in kept[number].values()}
+    forgotten = {text for snapshot in kept.values() for text in snapshot.values()} - named
+    assert forgotten
+    assert await store.bodies(content_hash(text.encode()) for text in forgotten) == {}
 
 
 async def test_more_than_one_statement_holds(store):
