@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "route"
 AGAIN_SECONDS = 0.5
+EVERY_ROUTE = ""
+"""What is notified when anything may have changed; no model has this name."""
 INSERT = """
 INSERT INTO route (model, default_version, fallback_versions, load_balancing, timeout_seconds, per_try_timeout_seconds,
     max_retries, etag, create_time, update_time)
@@ -35,7 +37,8 @@ class PostgresRoutes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changed = asyncio.Event()
-        database.on_notification(CHANNEL, lambda _: self._changed.set())
+        self._stale: set[str] = set()
+        database.on_notification(CHANNEL, self._hear)
 
     async def create(self, route: Route, now: datetime) -> StoredRoute:
         stored = StoredRoute(route, _new_etag(), now, now)
@@ -87,22 +90,39 @@ class PostgresRoutes:
             await connection.executemany(UPDATE, changed)
             await connection.execute("DELETE FROM route WHERE model = ANY($1::text[])", list(planned.deletes))
             if written or planned.deletes:
-                await self._database.notify(CHANNEL)
+                await self._database.notify(CHANNEL, EVERY_ROUTE)
         return planned
 
     async def watch(self) -> AsyncIterator[tuple[Route, ...]]:
-        """The first snapshot comes once Postgres can be reached."""
+        """The first snapshot comes once Postgres can be reached. Afterwards only the routes that were written are read
+        again: at 10,000 all of them would take longer than to compile them."""
+        known: dict[str, Route] | None = None
         while True:
             await self._changed.wait()
             self._changed.clear()
+            stale, self._stale = self._stale, set()
             try:
-                routes = await self.all()
+                if known is None or EVERY_ROUTE in stale:
+                    known = {route.model: route for route in await self.all()}
+                else:
+                    found = {route.model: route for route in await self._some(stale)}
+                    known = {model: route for model, route in known.items() if model not in stale} | found
             except Unavailable as error:
                 log.warning("routes were not read, the last ones stay in force: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
+                self._stale |= stale
                 self._changed.set()
                 continue
-            yield routes
+            yield tuple(known[model] for model in sorted(known))
+
+    def _hear(self, model: str) -> None:
+        self._stale.add(model)
+        self._changed.set()
+
+    async def _some(self, models: Iterable[str]) -> tuple[Route, ...]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT * FROM route WHERE model = ANY($1::text[])", list(models))
+        return tuple(_stored(row).route for row in rows)
 
     async def all(self) -> tuple[Route, ...]:
         async with self._database.connection() as connection:
