@@ -35,7 +35,7 @@ class Routing:
         self._ears = Ears(known)
         self._compiler = SnapshotCompiler()
         self._compilation = Compilation(self._ears, self._compile, self._publish, LastKnownFile(folder))
-        self._seconds = 0.0
+        self._seconds = self._busy = 0.0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -50,14 +50,19 @@ class Routing:
         getattr(self._ears, part)(word)
 
     def _compile(self, inputs: Inputs) -> Snapshot:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.thread_time()
         snapshot = self._compiler.compile(inputs)
-        self._seconds = time.perf_counter() - started
+        self._seconds, self._busy = time.perf_counter() - started, time.thread_time() - busy
         return snapshot
 
     def _publish(self, snapshot: Snapshot) -> None:
         self.ads.publish(snapshot)
-        _tell(compiled=self._seconds, compiled_at=time.perf_counter(), memory=psutil.Process().memory_info().rss)
+        _tell(
+            compiled=self._seconds,
+            busy=self._busy,
+            compiled_at=time.perf_counter(),
+            memory=psutil.Process().memory_info().rss,
+        )
 
     async def _acknowledgements(self) -> None:
         connected, told = False, ""
