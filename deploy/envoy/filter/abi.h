@@ -27,7 +27,7 @@ typedef struct {
 enum { CONTINUE_HEADERS = 0, STOP_HEADERS = 1 };
 enum { CONTINUE_BODY = 0, STOP_AND_BUFFER = 1, STOP_AND_DROP = 3 };
 
-enum { REQUEST_HEADERS = 0 };
+enum { REQUEST_HEADERS = 0, ANSWER_HEADERS = 2 };
 enum { RECEIVED_BODY = 0, BUFFERED_BODY = 1 };  // the piece that has just come; all that was kept back before
 enum { LOG_ERROR = 4 };
 
@@ -42,7 +42,6 @@ bool envoy_dynamic_module_callback_http_received_buffered_request_body(void *env
 // The bytes may be written to.
 bool envoy_dynamic_module_callback_http_get_body_chunks(void *envoy, int which, view *slices);
 bool envoy_dynamic_module_callback_http_append_body(void *envoy, int which, view bytes);
-bool envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void *envoy, view space, view key, view value);
 void envoy_dynamic_module_callback_http_send_response_headers(void *envoy, header *headers, size_t count, bool end);
 // As Envoy answers by itself: `details` are for the record.
 void envoy_dynamic_module_callback_http_send_response(void *envoy, uint32_t status, header *headers, size_t count,

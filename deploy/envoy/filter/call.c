@@ -18,6 +18,10 @@ void remove_header(void *envoy, view name) {
   envoy_dynamic_module_callback_http_set_header(envoy, REQUEST_HEADERS, name, (view){NULL, 0});
 }
 
+void set_answer_header(void *envoy, view name, view value) {
+  envoy_dynamic_module_callback_http_set_header(envoy, ANSWER_HEADERS, name, value);
+}
+
 static size_t slices_of(void *envoy, int which) {
   return envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, which);
 }

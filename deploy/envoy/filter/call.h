@@ -12,6 +12,7 @@ enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTE
 view header_of(void *envoy, view name, size_t *count);
 void set_header(void *envoy, view name, view value);
 void remove_header(void *envoy, view name);
+void set_answer_header(void *envoy, view name, view value);
 
 typedef struct {
   view *slices;

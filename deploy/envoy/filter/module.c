@@ -45,10 +45,10 @@ int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, void *self
   return of->kind == INFERENCE ? inference_on_trailers(envoy, of->mesh) : version_on_trailers(envoy);
 }
 
-// Answers pass as they are.
 int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, void *self, bool end) {
-  (void)envoy, (void)self, (void)end;
-  return CONTINUE_HEADERS;
+  (void)end;
+  const filter *of = self;
+  return of->kind == VERSION ? version_on_answer(envoy) : CONTINUE_HEADERS;
 }
 int envoy_dynamic_module_on_http_filter_response_body(void *envoy, void *self, bool end) {
   (void)envoy, (void)self, (void)end;

@@ -18,21 +18,16 @@ static unsigned long attempt_of(void *envoy) {
   return number;
 }
 
-// For the answer's headers and the record.
-static void note(void *envoy, const target *asked) {
-  view space = TEXT("penstock");
-  envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, space, TEXT("version"), asked->version);
-  envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, space, TEXT("degraded"), TEXT("fallback-model"));
+// Whether attempt `number` asks for another version than the first one does. False where either cannot be told.
+static bool fell_back(view chain, unsigned long number, target *asked) {
+  target first;
+  if (number <= 1 || !target_of(chain, number, asked) || !target_of(chain, 1, &first)) return false;
+  return asked->size != first.size || memcmp(asked->fields, first.fields, asked->size) != 0;
 }
 
 static bool write_version(void *envoy, view chain, int last) {
-  target asked, first;
-  unsigned long attempt = attempt_of(envoy);
-  if (!target_of(chain, attempt, &asked)) return false;
-  if (attempt > 1) {
-    if (!target_of(chain, 1, &first)) return false;
-    if (asked.size != first.size || memcmp(asked.fields, first.fields, asked.size) != 0) note(envoy, &asked);
-  }
+  target asked;
+  if (!target_of(chain, attempt_of(envoy), &asked)) return false;
   body all;
   bool written = open_body(envoy, last, &all) && lengthen_frame(all.slices, all.count, asked.size) &&
                  envoy_dynamic_module_callback_http_append_body(envoy, last, (view){asked.fields, asked.size});
@@ -60,3 +55,13 @@ int version_on_body(void *envoy, bool end) {
 }
 
 int version_on_trailers(void *envoy) { return prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS; }
+
+int version_on_answer(void *envoy) {
+  target asked;
+  unsigned long number = attempt_of(envoy);
+  if (number > 1 && fell_back(header_of(envoy, CHAIN, NULL), number, &asked)) {
+    set_answer_header(envoy, TEXT("x-penstock-model-version"), asked.version);
+    set_answer_header(envoy, TEXT("x-penstock-degraded"), TEXT("fallback-model"));
+  }
+  return CONTINUE_HEADERS;
+}

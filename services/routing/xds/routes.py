@@ -16,11 +16,6 @@ RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
 # version it means that this server has lost it, as one does that has just restarted.
 RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-headers"
 PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
-# The version that answered, where it is not the first of the chain: the filter `version` has left it in metadata
-FALLEN_BACK = [
-    header("x-penstock-model-version", "%DYNAMIC_METADATA(penstock:version)%", SET),
-    header("x-penstock-degraded", "%DYNAMIC_METADATA(penstock:degraded)%", SET),
-]
 
 
 def table_name(model: str) -> str:
@@ -40,7 +35,6 @@ def table(name: str, model: ModelPolicy) -> Message:
         "include_request_attempt_count": True,
         "include_attempt_count_in_response": True,
         "request_body_buffer_limit": {"value": LARGEST_BODY},
-        "response_headers_to_add": FALLEN_BACK,
         "retry_policy": _retries(model),
         "routes": list(_routes(model)),
     }

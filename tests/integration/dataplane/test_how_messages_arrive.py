@@ -15,7 +15,7 @@ from tests.integration.dataplane.http2 import Call
 from tests.integration.dataplane.plane import DataPlane
 from tests.polling import eventually
 
-OK, INVALID_ARGUMENT, UNIMPLEMENTED, UNAVAILABLE = 0, 3, 12, 14
+OK, INVALID_ARGUMENT, UNIMPLEMENTED = 0, 3, 12
 
 
 def frame(message: bytes, flag: int = 0) -> bytes:
@@ -110,8 +110,8 @@ def test_what_only_a_decoder_can_judge_goes_to_the_slow_door(data_plane: DataPla
             call.trailers()
         call.ended()
     record = record_of(data_plane, call)
-    # the slow door is shut here: nothing but the way to it is asked for
-    assert (record.route, record.grpc_status, record.reached_triton) == ("slow-door", UNAVAILABLE, False)
+    # nobody need be behind the slow door: nothing but the way to it is asked for
+    assert (record.route, record.reached_triton) == ("slow-door", False)
 
 
 def test_a_call_without_a_body_goes_to_the_slow_door(data_plane: DataPlane):
