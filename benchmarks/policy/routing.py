@@ -36,6 +36,8 @@ class Routing:
         self._compiler = SnapshotCompiler()
         self._compilation = Compilation(self._ears, self._compile, self._publish, LastKnownFile(folder))
         self._seconds = self._busy = 0.0
+        self._revision = ""
+        self._published = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -57,6 +59,8 @@ class Routing:
 
     def _publish(self, snapshot: Snapshot) -> None:
         self.ads.publish(snapshot)
+        self._revision = snapshot.revision
+        self._published.set()
         _tell(
             compiled=self._seconds,
             busy=self._busy,
@@ -65,16 +69,21 @@ class Routing:
         )
 
     async def _acknowledgements(self) -> None:
-        connected, told = False, ""
+        """Looked for only after a snapshot is out, so that looking takes nothing from the compiler."""
+        connected = False
         while True:
-            if not connected and self.ads.proxies():
-                connected = True
-                _tell(connected_at=time.perf_counter())
-            found = self.ads.acknowledged("")
-            if found and found[1].revision != told:
-                told = found[1].revision
+            await self._published.wait()
+            self._published.clear()
+            told = ""
+            while not self._published.is_set() and told != self._revision:
+                await asyncio.sleep(0.001)
+                if not connected and self.ads.proxies():
+                    connected = True
+                    _tell(connected_at=time.perf_counter())
+                found = self.ads.acknowledged("")
+                told = found[1].revision if found else ""
+            if told == self._revision:
                 _tell(acknowledged=told, acknowledged_at=time.perf_counter())
-            await asyncio.sleep(0.002)
 
 
 async def _lines() -> Any:

@@ -28,6 +28,7 @@ FAULTS = Gauge("penstock_policy_faults", "Inputs of the newest policy that could
 PATIENCE_SECONDS = 5.0
 NAMES_TOLD = 5
 GROWTH = 1.25
+KEPT_APART_SECONDS = 0.5
 YOUNG_OBJECTS = 50_000
 """A collection for each 700, Python's default, is a third of the time that a policy of 600,000 takes to compile."""
 
@@ -58,6 +59,8 @@ class Compilation:
         self._record = record
         self._patience = patience_seconds
         self._newest: Snapshot | None = None
+        self._in_force = Known()
+        self._unkept = asyncio.Event()
         self._settled = 0
 
     @property
@@ -67,10 +70,12 @@ class Compilation:
 
     async def run(self) -> None:
         gc.set_threshold(YOUNG_OBJECTS)
-        known = await self._first()
-        while True:
-            await self._renew(known)
-            known = await self._ears.news()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep())
+            known = await self._first()
+            while True:
+                await self._renew(known)
+                known = await self._ears.news()
 
     async def _first(self) -> Known:
         """Never compile from nothing. What the first start ever lacks may come late, but is not waited for for ever."""
@@ -103,11 +108,20 @@ class Compilation:
         self._record(snapshot, inputs)
         POLICY.info({"revision": snapshot.revision})
         FAULTS.set(len(snapshot.policy.faults))
-        try:
-            await asyncio.to_thread(self._keeper.write, known)
-        except OSError as error:
-            log.error("what is known was not kept, a restart would begin with older: %s", error)  # noqa: TRY400  the trace says no more
+        self._in_force = known
+        self._unkept.set()
         await asyncio.to_thread(self._settle, len(snapshot.policy.models))
+
+    async def _keep(self) -> None:
+        """Beside the compiling, which does not wait for the disk; what changes meanwhile is kept together, next."""
+        while True:
+            await self._unkept.wait()
+            self._unkept.clear()
+            try:
+                await asyncio.to_thread(self._keeper.write, self._in_force)
+            except OSError as error:
+                log.error("what is known was not kept, a restart would begin with older: %s", error)  # noqa: TRY400  the trace says no more
+            await asyncio.sleep(KEPT_APART_SECONDS)
 
     def _settle(self, models: int) -> None:
         """Spare the collector the policy: it walks 200 ms through 10,000 routes, in which every change would wait.

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from services.routing.domain.compiler import Compiler
+from services.routing.domain.latest import Latest
 from services.routing.domain.policy import Inputs
 from services.routing.domain.snapshot import Resource, Snapshot
 from services.routing.xds import clusters, doors, routes
@@ -34,21 +35,24 @@ class SnapshotCompiler:
         self._endpoints = _Encoder(clusters.assignment)
         self._tables = _Encoder(routes.table, lambda _, model: model.composites)
         self._scopes = _Encoder(routes.scope, lambda name, _: (name,))
+        self._scoped = Latest(self._scope_of)
 
     def compile(self, inputs: Inputs) -> Snapshot:
         policy = self._compiler.compile(inputs)
         sets, doors_only = policy.server_sets, without_policy()
         tables = {routes.table_name(model): found for model, found in policy.models.items()}
-        scopes = {name: found.model for name, found in tables.items()}
         return Snapshot(
             policy,
             {
                 CDS: {**doors_only[CDS], **self._sets(sets), **self._chains(policy.composites)},
                 EDS: self._endpoints({name: found for name, found in sets.items() if not clusters.named(found)}),
                 RDS: {**doors_only[RDS], **self._tables(tables)},
-                SRDS: {**doors_only[SRDS], **self._scopes(scopes)},
+                SRDS: self._scoped(tuple(policy.models)),
             },
         )
+
+    def _scope_of(self, models: tuple[str, ...]) -> dict[str, Resource]:
+        return {**without_policy()[SRDS], **self._scopes({routes.table_name(model): model for model in models})}
 
 
 def compile_snapshot(inputs: Inputs) -> Snapshot:
