@@ -1,8 +1,8 @@
 """Penstock's native path beside bare Triton and bare Envoy: `python -m benchmarks.native_path`.
 
 Rounds alternate, one server serves all three. A ratio is the median of each round's own, since what else the machine
-does weighs on neighbours alike. Split, version rewrite, a chain of six attempts, both logs and the inference counters are
-on. Every call must have succeeded: by Triton's own count, and by the records.
+does weighs on neighbours alike. Split, version rewrite, a chain of six attempts, both logs and the inference counters
+are on. Every call must have succeeded: by Triton's own count, and by the records.
 """
 
 from __future__ import annotations
