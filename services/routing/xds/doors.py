@@ -3,7 +3,7 @@
 The same for every policy: it is there before the first one is compiled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -17,6 +17,14 @@ NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
 PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
+LONGEST_SILENCE = 300.0
+"""Seconds after which a call is ended in which neither side has said anything."""
+
+CALLERS_LIMIT: Mapping[str, Any] = {
+    "timeout": seconds(0),
+    "max_stream_duration": {"grpc_timeout_header_max": seconds(0)},
+}
+"""As long as the caller allows."""
 PUBLIC = (
     ("/penstock.routing.v1.", "routing"),
     ("/penstock.feature_store.v1.", "feature_store"),
@@ -54,7 +62,7 @@ def _inference() -> Iterator[dict[str, Any]]:
     yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
     # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
     # body from such routes only. A call that still has it afterwards met an error in our filter, and ends here.
-    yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": _to(UNSERVED)}
+    yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": {"cluster": UNSERVED, **CALLERS_LIMIT}}
 
 
 def _services() -> Iterator[dict[str, Any]]:
@@ -73,8 +81,4 @@ def _services() -> Iterator[dict[str, Any]]:
 
 
 def _to(cluster: str) -> dict[str, Any]:
-    return {
-        "cluster": cluster,
-        "timeout": seconds(0),
-        "max_stream_duration": {"grpc_timeout_header_max": seconds(0)},
-    }
+    return {"cluster": cluster, "idle_timeout": seconds(LONGEST_SILENCE), **CALLERS_LIMIT}
