@@ -89,8 +89,13 @@ def deployed(said: Iterable[SaidDeployment]) -> Deployed:
     """Only READY placements may get traffic; a version that is being taken off is no longer deployed."""
     servers: dict[str, Server] = {}
     deployments: list[Deployment] = []
+    looked_at: set[tuple[str, str]] = set()  # few servers, many placements
     for deployment in said:
         for placement in deployment.placements:
+            place = (placement.server, placement.address)
+            if place in looked_at:
+                continue
+            looked_at.add(place)
             server = _server(placement)
             if server is not None:
                 servers[server.id] = server
