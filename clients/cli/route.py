@@ -16,7 +16,7 @@ app = typer.Typer(help="How calls to a model are served.", no_args_is_help=True)
 
 Version = Annotated[str, typer.Option(help="the version that serves whoever is in no experiment")]
 Fallback = Annotated[list[str], typer.Option(help="tried in this order when the chosen version fails")]
-Balance = Annotated[str, typer.Option(help="round-robin or least-request")]
+Balance = Annotated[str, typer.Option(help="round-robin, least-request or ring-hash")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
 PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
 Retries = Annotated[int, typer.Option(help="attempts after the first; -1 leaves it")]
@@ -103,7 +103,7 @@ def _balance(name: str) -> LoadBalancing:
     try:
         return LoadBalancing.Value(f"LOAD_BALANCING_{name.upper().replace('-', '_')}")
     except ValueError:
-        raise typer.BadParameter(f"no load balancing {name!r}: round-robin or least-request") from None
+        raise typer.BadParameter(f"no load balancing {name!r}: round-robin, least-request or ring-hash") from None
 
 
 def _duration(seconds: float) -> Duration:

@@ -95,6 +95,7 @@ class ModelPolicy:
     retries: Retries
     timeout: float
     exhausted_tenants: tuple[str, ...] = ()
+    load_balancing: LoadBalancing = LoadBalancing.ROUND_ROBIN
 
     @property
     def composites(self) -> frozenset[str]:

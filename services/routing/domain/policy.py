@@ -12,6 +12,8 @@ class LoadBalancing(StrEnum):
 
     ROUND_ROBIN = "ROUND_ROBIN"
     LEAST_REQUEST = "LEAST_REQUEST"
+    RING_HASH = "RING_HASH"
+    """By the unit: one stays with its server, and a server that comes or goes moves few of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def table_of(given: Given, fleet: Fleet) -> Table:
 
     slices = tuple(slice_of(*part) for part in split.cover())
     pinned = tuple(chains.of((target,)) for target in fleet.deployed(route.model))
-    policy = ModelPolicy(route.model, split.salt, slices, pinned, route.retries, route.timeout, exhausted)
+    limits = route.retries, route.timeout
+    policy = ModelPolicy(route.model, split.salt, slices, pinned, *limits, exhausted, route.load_balancing)
     faults = (*split.faults, *_undeployed(route, split, chains))
     models = tuple({route.model, *(target.model for target in route.fallbacks)})
     return Table(given, models, policy, faults, chains.composites, chains.sets)

@@ -22,7 +22,7 @@ UNSERVED = "unserved"
 """A cluster without a server, for calls that nothing can serve."""
 
 ADS: Mapping[str, Any] = {"ads": {}, "resource_api_version": 2}
-LB_POLICIES = {LoadBalancing.ROUND_ROBIN: 0, LoadBalancing.LEAST_REQUEST: 1}
+LB_POLICIES = {LoadBalancing.ROUND_ROBIN: 0, LoadBalancing.LEAST_REQUEST: 1, LoadBalancing.RING_HASH: 2}
 CLUSTER_PROVIDED = 6
 STATIC, STRICT_DNS, EDS = 0, 1, 3
 V4_PREFERRED = 3
@@ -65,6 +65,8 @@ OUTLIERS: Mapping[str, Any] = {
 # Health leaves the last server in, and ejection too: there is no panic to have. Envoy's default of 50 % would send a
 # third of the calls to the dead as soon as two of three servers are.
 NO_PANIC: Mapping[str, Any] = {"healthy_panic_threshold": {"value": 0}}
+# A server may have half more than its share of the calls in flight, or one busy unit would drown it
+BOUNDED: Mapping[str, Any] = {"consistent_hashing_lb_config": {"hash_balance_factor": {"value": 150}}}
 
 
 # The servers of gRPC speak HTTP/2 only
@@ -87,7 +89,7 @@ def server_set(name: str, servers: ServerSet) -> Message:
         lb_policy=LB_POLICIES[servers.load_balancing],
         circuit_breakers=BREAKERS,
         outlier_detection=OUTLIERS,
-        common_lb_config=NO_PANIC,
+        common_lb_config={**NO_PANIC, **BOUNDED} if servers.load_balancing is LoadBalancing.RING_HASH else NO_PANIC,
         typed_extension_protocol_options=HTTP2,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.routing.domain.compiled import Chain, ModelPolicy, Slice
+from services.routing.domain.policy import LoadBalancing
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import PreviousHosts, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
@@ -89,7 +90,8 @@ def _cluster(chain: Chain) -> str:
 
 
 def _action(model: ModelPolicy, chain: Chain) -> dict[str, Any]:
-    return {**_limits(model), "cluster": _cluster(chain)}
+    affinity = {"hash_policy": [_salted(model.salt)]} if model.load_balancing is LoadBalancing.RING_HASH else {}
+    return {**_limits(model), **affinity, "cluster": _cluster(chain)}
 
 
 def _limits(model: ModelPolicy) -> dict[str, Any]:

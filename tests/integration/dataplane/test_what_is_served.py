@@ -130,6 +130,20 @@ def test_calls_go_to_servers_that_have_the_version_only(data_plane: DataPlane, i
         assert {data_plane.record(x.headers["x-request-id"]).upstream for x in answers} == expected
 
 
+@pytest.mark.parametrize("allocations", [(), (SPLIT,)], ids=["one version", "split"])
+def test_a_unit_stays_with_its_server_on_the_ring(data_plane: DataPlane, ingress: grpc.Channel, allocations):
+    data_plane.apply(
+        data_plane.inputs(routes=(Route("m", "1", load_balancing=LoadBalancing.RING_HASH),), allocations=allocations)
+    )
+    used = collections.defaultdict(set)
+    for version in ("", "2"):
+        for unit in [f"unit-{n}" for n in range(12)] * 3:
+            answer = models.call(ingress, models.request(version=version), metadata=[("x-penstock-routing-key", unit)])
+            used[unit].add(data_plane.record(answer.headers["x-request-id"]).upstream)
+    assert all(len(servers) == 1 for servers in used.values())
+    assert set.union(*used.values()) == {f"127.0.0.1:{server.port}" for server in data_plane.servers()}
+
+
 def test_the_record_says_all_of_a_call(data_plane: DataPlane, ingress: grpc.Channel):
     data_plane.apply(data_plane.inputs(allocations=(SPLIT,)))
     unit = next(u for u in map(str, range(100)) if 6000 <= assignment.bucket(u, "salt") < 9000)

@@ -33,6 +33,11 @@ class _LoadBalancingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadBal
     """Each server in turn."""
     LOAD_BALANCING_LEAST_REQUEST: _LoadBalancing.ValueType  # 2
     """The server with fewer calls in flight, of two drawn at random."""
+    LOAD_BALANCING_RING_HASH: _LoadBalancing.ValueType  # 3
+    """The server that the routing key falls to on a hash ring: a unit stays with its server, whose caches know it, and a
+    server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
+    is more. Calls without a key are dealt out at random.
+    """
 
 class LoadBalancing(_LoadBalancing, metaclass=_LoadBalancingEnumTypeWrapper):
     """LoadBalancing chooses among the servers that have a version."""
@@ -43,6 +48,11 @@ LOAD_BALANCING_ROUND_ROBIN: LoadBalancing.ValueType  # 1
 """Each server in turn."""
 LOAD_BALANCING_LEAST_REQUEST: LoadBalancing.ValueType  # 2
 """The server with fewer calls in flight, of two drawn at random."""
+LOAD_BALANCING_RING_HASH: LoadBalancing.ValueType  # 3
+"""The server that the routing key falls to on a hash ring: a unit stays with its server, whose caches know it, and a
+server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
+is more. Calls without a key are dealt out at random.
+"""
 Global___LoadBalancing: _TypeAlias = LoadBalancing  # noqa: Y015
 
 @_typing.final
