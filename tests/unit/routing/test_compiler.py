@@ -244,8 +244,8 @@ def test_weights_change_one_table_only():
 
 
 def test_load_balancing_belongs_to_the_server_set():
-    routes = (Route("m", "1"), Route("n", "1", load_balancing=LoadBalancing.ROUND_ROBIN))
-    deployments = (Deployment("m", "1", ("a",)), Deployment("n", "1", ("a",)))
+    routes = tuple(Route(way.value, "1", load_balancing=way) for way in LoadBalancing)
+    deployments = tuple(Deployment(way.value, "1", ("a",)) for way in LoadBalancing)
     policy = compile_policy(replace(BOTH, routes=routes, deployments=deployments))
     assert {s.load_balancing for s in policy.server_sets.values()} == set(LoadBalancing)
 
