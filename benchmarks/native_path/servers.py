@@ -128,7 +128,7 @@ def _ads(address: str) -> Iterator[Ads]:
 
     ads, server = asyncio.run_coroutine_threadsafe(serve(), loop).result()
     publish = ads.publish
-    ads.publish = lambda snapshot: loop.call_soon_threadsafe(publish, snapshot)  # type: ignore[method-assign]
+    ads.publish = lambda snapshot: loop.call_soon_threadsafe(publish, snapshot)  # type: ignore[method-assign]  its loop runs on a thread
     try:
         yield ads
     finally:

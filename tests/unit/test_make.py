@@ -1,4 +1,4 @@
-"""What make says when it is asked for what there is not."""
+"""What make says: which targets there are, and what it knows of one that is not there."""
 
 import subprocess
 from pathlib import Path
@@ -6,6 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TARGETS = ["demo", "test", "lint", "types", "arch", "protos", "up", "down", "status", "logs", "bench", "fmt"]
+
+
+def test_help_lists_every_target():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    listed = [line.split()[1] for line in done.stdout.splitlines()]
+    assert set(TARGETS) <= set(listed)
+    assert all(len(line.split()) > 2 for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("name", ["", "wrong", "native", "."])

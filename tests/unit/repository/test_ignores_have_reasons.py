@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("services", "libs", "clients", "deploy", "examples", "tests")
+ROOMS = ("services", "libs", "clients", "deploy", "examples", "benchmarks", "tests")
 IGNORE = re.compile(r"#\s*(?:noqa|type:\s*ignore|pyright:\s*ignore)\b(.*)")
 RULES = re.compile(r":?\s*(?:\[[\w, -]*\]|[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*)?")
 LEAST_REASON = 4
