@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,10 @@ class Places:
                 raise UnusableDirectory(
                     f"{folder} belongs to another user: remove it as that user, or set PENSTOCK_HOME"
                 )
-        run = _known_run(home) or _base() / f"{_slug(home)}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:8]}"
+        run = _known_run(home)
+        if run is None:
+            run = _base() / f"{_slug(home)}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:8]}"
+            shutil.rmtree(run, ignore_errors=True)  # what is left of a home that was removed: its database may lie here
         run.mkdir(parents=True, exist_ok=True)
         run.chmod(_mode())
         _point(home / "run", run)

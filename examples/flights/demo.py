@@ -50,6 +50,7 @@ def main() -> int:
     try:
         stack = Stack(Places.of(home), Ports.from_environment(os.environ), durable=False)
         stack.stop()
+        stack.remove()
         shutil.rmtree(home)
         stack = Stack(Places.of(home), stack.ports, durable=False)
         try:

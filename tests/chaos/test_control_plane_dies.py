@@ -8,8 +8,10 @@ from deploy.local.ports import SERVICES
 from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest, ReconcileRequest
 from penstock.experimentation.v1.experimentation_service_pb2 import AnalyzeExperimentRequest
 from penstock.feature_store.v1 import feature_registry_service_pb2 as features
+from penstock.feature_store.v1.feature_serving_service_pb2 import GetOnlineFeaturesRequest
 from penstock.health_monitoring.v1.health_monitoring_service_pb2 import ListTargetsRequest
 from penstock.model_serving.v1.model_registry_service_pb2 import ListModelsRequest
+from penstock_client import column
 from tests.chaos.load import load
 from tests.polling import eventually
 from tests.serving import explain
@@ -54,12 +56,14 @@ def settled_at(penstock, model, wanted):
 
 
 def everything_answers(penstock, model):
-    """Each service, through the ingress."""
+    """Each service, through the ingress; Redis, through the one that needs it."""
+    crate = GetOnlineFeaturesRequest(feature_service="crates", entities=[column("crate_id", ["p"])])
     return all(
         (
             explain(penstock, model, "u").chain,
             penstock.models.ListModels(ListModelsRequest()).models,
-            penstock.feature_registry.ListEntities(features.ListEntitiesRequest()) is not None,
+            penstock.feature_registry.ListEntities(features.ListEntitiesRequest()).entities,
+            penstock.features.GetOnlineFeatures(crate).ByteSize(),
             exposed(penstock),
             charged(penstock, model),
             penstock.health.ListTargets(ListTargetsRequest()).targets,

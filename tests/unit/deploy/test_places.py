@@ -32,6 +32,15 @@ def test_two_checkouts_of_one_name_do_not_meet(tmp_path: Path) -> None:
     shutil.rmtree(other.run)
 
 
+def test_nothing_is_left_of_a_home_that_was_removed(tmp_path: Path) -> None:
+    home = tmp_path / ".penstock"
+    database = Places.of(home).run / "postgres-data"
+    database.mkdir()
+    assert (Places.of(home).run / "postgres-data").exists()
+    shutil.rmtree(home)
+    assert not (Places.of(home).run / "postgres-data").exists()
+
+
 def test_another_temporary_directory_does_not_split_a_stack(
     deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
