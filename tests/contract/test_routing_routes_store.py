@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries,
 from services.routing.domain.rollback import Plan
 from services.routing.stores.routes import PostgresRoutes
 from tests.contract.routes_in_memory import RoutesInMemory
+from tests.polling import eventually_async
 
 MIGRATIONS = Path(services.routing.__file__).parent / "migrations"
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -185,6 +187,24 @@ async def test_a_restoration_that_is_refused_changes_nothing(store):
     with pytest.raises(Invalid):
         await store.restore(LATER, refuse)
     assert await store.get("flight-delay") == first
+
+
+async def test_a_restoration_waits_for_a_change_that_has_begun(in_postgres):
+    store, database = in_postgres, in_postgres._database
+    await store.create(ROUTE, NOON)
+    old, new = replace(ROUTE, default_version="1"), replace(ROUTE, default_version="4")
+    async with database.transaction() as connection:
+        await connection.execute("SELECT FROM route FOR UPDATE")
+        # a call of its own, not a part of this transaction
+        restoring = asyncio.create_task(store.restore(LATER, lambda _: Plan((old,), (), (), {})), context=Context())
+        await eventually_async(lambda: waits_for_a_lock(connection))
+        await store.change(ROUTE.model, "", LATER, lambda _: new)
+    await restoring
+    assert (await store.get(ROUTE.model)).route == old
+
+
+async def waits_for_a_lock(connection):
+    return await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
 
 
 async def test_a_watch_tells_what_was_restored(store):

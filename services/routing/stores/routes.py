@@ -74,8 +74,9 @@ class PostgresRoutes:
 
     async def restore(self, now: datetime, plan: Callable[[Sequence[Route]], Plan]) -> Plan:
         async with self._database.transaction() as connection:
-            # nobody may add a route between the plan and its writes
-            await connection.execute("LOCK TABLE route IN SHARE ROW EXCLUSIVE MODE")
+            # nobody may write between the plan and its writes, nor hold a row (FOR UPDATE) that they need and wait for
+            # this lock himself; readers go on
+            await connection.execute("LOCK TABLE route IN EXCLUSIVE MODE")
             current = {row["model"]: _stored(row) for row in await connection.fetch("SELECT * FROM route")}
             planned = plan([stored.route for stored in current.values()])
             written = [
