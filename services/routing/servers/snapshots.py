@@ -119,6 +119,7 @@ class Snapshots:
         keys = [key for key in order if last is None or _inputs_first(key) > last]
         kept, token = asked.split(keys[: asked.lookahead], lambda key: key)
         bodies = await self._history.bodies({m[key] for m in (old, new) for key in kept if key in m})
+        await self._still_there(before, after)
         return pb.DiffSnapshotsResponse(
             from_snapshot=messages.encode_entry(before),
             to_snapshot=messages.encode_entry(after),
@@ -134,6 +135,7 @@ class Snapshots:
         async def perform() -> pb.RollbackSnapshotResponse:
             entry = await self._history.find(request.revision)
             parts = await self._history.contents(entry.number, [ROUTE])
+            await self._still_there(entry)
             then = await asyncio.to_thread(lambda: inputs_of(parts).routes)
 
             def planned(now: Sequence[Route]) -> Plan:
@@ -169,10 +171,16 @@ class Snapshots:
         if not named:
             raise Unavailable("POLICY_NOT_READY", "no policy has been compiled yet", retry_after_seconds=1)
         entry = await self._history.find(named)
-        parts = await self._history.contents(entry.number, NAMES)
+        parts, manifest = await self._history.contents(entry.number, NAMES), await self._history.manifest(entry.number)
+        await self._still_there(entry)
         models = [model] if model else _page_of(parts, asked)
         policy = await asyncio.to_thread(lambda: self._compile(_only(parts, models)))
-        return _Content(entry, policy, await self._history.manifest(entry.number), None)
+        return _Content(entry, policy, manifest, None)
+
+    async def _still_there(self, *read: Entry) -> None:
+        """Raises NotFound for one that was forgotten while it was read: parts of it may be missing."""
+        for entry in read:
+            await self._history.find(str(entry.number))
 
     async def _told(
         self, content: _Content, models: Sequence[str], token: str, *, with_yaml: bool
@@ -199,6 +207,7 @@ class Snapshots:
             bodies = bodies_of(content.snapshot, keys)
         elif with_yaml:
             bodies = await self._history.bodies(content.manifest[key] for key in keys)
+            await self._still_there(content.entry)
 
         def encode_all() -> Sequence[snapshot_pb2.Resource]:
             return [
