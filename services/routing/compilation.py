@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
@@ -61,6 +62,7 @@ class Compilation:
         self._newest: Snapshot | None = None
         self._in_force = Known()
         self._unkept = asyncio.Event()
+        self._writing = threading.Lock()
         self._settled = 0
 
     @property
@@ -114,14 +116,22 @@ class Compilation:
 
     async def _keep(self) -> None:
         """Beside the compiling, which does not wait for the disk; what changes meanwhile is kept together, next."""
-        while True:
-            await self._unkept.wait()
-            self._unkept.clear()
+        try:
+            while True:
+                await self._unkept.wait()
+                self._unkept.clear()
+                await asyncio.to_thread(self._write, self._in_force)
+                await asyncio.sleep(KEPT_APART_SECONDS)
+        finally:
+            if self._unkept.is_set():  # no next time: whoever stops routing finds the newest when it starts
+                self._write(self._in_force)
+
+    def _write(self, known: Known) -> None:
+        with self._writing:  # a thread goes on when the one who awaits it is cancelled
             try:
-                await asyncio.to_thread(self._keeper.write, self._in_force)
+                self._keeper.write(known)
             except OSError as error:
                 log.error("what is known was not kept, a restart would begin with older: %s", error)  # noqa: TRY400  the trace says no more
-            await asyncio.sleep(KEPT_APART_SECONDS)
 
     def _settle(self, models: int) -> None:
         """Spare the collector the policy: it walks 200 ms through 10,000 routes, in which every change would wait.

@@ -171,6 +171,15 @@ async def test_what_is_in_force_is_kept():
         await eventually_async(lambda: memory.known == Known((Route("m", "2"),), DEPLOYED, (), ()))
 
 
+async def test_the_newest_is_kept_when_routing_stops():
+    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
+        await published.next()
+        await eventually_async(lambda: memory.known is not None)
+        ears.routes((Route("m", "2"),))
+        await published.next()
+    assert memory.known == Known((Route("m", "2"),), DEPLOYED, (), ())
+
+
 def snapshot(**clusters):
     return Snapshot(compile_policy(Inputs()), {CLUSTER: {n: Resource.of(body) for n, body in clusters.items()}})
 
