@@ -136,7 +136,7 @@ class Recorder:
         keys = [key for key in change.keys if is_input(key)]
         hashes = {key: before.manifest[key] for key in keys if key in before.manifest}
         bodies = await self._store.bodies(hashes.values())
-        old = {key: decode(key[0], bodies[content]) for key, content in hashes.items()}
+        old = await asyncio.to_thread(lambda: {key: decode(key[0], bodies[hashes[key]]) for key in hashes})
         return {key: (old.get(key), cast(Input | None, now.thing(key))) for key in keys}
 
     def _entry(

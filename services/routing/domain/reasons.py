@@ -1,6 +1,7 @@
 """Why a snapshot is another than the one before: its inputs' changes, in words."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from services.routing.domain.history import Write
@@ -40,9 +41,10 @@ def reasons(changes: Changes, writes: Sequence[Write]) -> tuple[str, ...]:
     """Routes first, at most 20 lines and one that counts the others; what the writes themselves say leads."""
     own = dict.fromkeys(write.why for write in writes if write.why)
     order = sorted(changes, key=lambda key: (key[0] != ROUTE, key))
-    lines = [*own, *(f"{_title(key, changes[key])}: {what(key[0], *changes[key])}" for key in order)]
-    more = len(lines) - MOST_LINES
-    return (*lines[:MOST_LINES], f"and {more} more changes") if more > 0 else tuple(lines)
+    told = (f"{_title(key, changes[key])}: {what(key[0], *changes[key])}" for key in order)
+    lines = tuple(islice(chain(own, told), MOST_LINES))
+    more = len(own) + len(order) - MOST_LINES
+    return (*lines, f"and {more} more changes") if more > 0 else lines
 
 
 def what(kind: str, before: Any, after: Any) -> str:
@@ -55,7 +57,7 @@ def _title(key: Key, change: tuple[Input | None, Input | None]) -> str:
     allocation = change[1] or change[0]
     if isinstance(allocation, Allocation):
         return f"experiment {allocation.experiment} on {allocation.model}"
-    return f"{ {'unhealthy': 'health of', 'exhausted': 'budget of'}.get(kind, kind) } {name}"
+    return f"{TITLES.get(kind, kind)} {name}"
 
 
 def _route(before: Route | None, after: Route | None) -> str:

@@ -122,3 +122,15 @@ def test_many_changes_are_counted():
     assert len(told) == 21
     assert told[0] == "route m00: created, default_version 1"
     assert told[-1] == "and 30 more changes"
+
+
+def test_what_the_writes_say_is_told_once_and_counts_as_a_line():
+    writes = [Write("m00", "", "ana", NOON, "rollback to snapshot 3")] * 2
+    changes = {("route", f"m{n:02}"): (None, replace(ROUTE, model=f"m{n:02}")) for n in range(20)}
+    told = reasons(changes, writes)
+    assert (told[0], told[1], told[-1], len(told)) == (
+        "rollback to snapshot 3",
+        "route m00: created, default_version 1",
+        "and 1 more changes",
+        21,
+    )
