@@ -16,9 +16,10 @@ class Latest(Generic[Given, Made]):
 
     def __init__(self, make: Callable[Given, Made]) -> None:
         self._make = make
-        self._last: tuple[tuple[object, ...], Made] | None = None
+        self._last: tuple[tuple[object, object], Made] | None = None
 
     def __call__(self, *given: Given.args, **named: Given.kwargs) -> Made:
-        if self._last is None or self._last[0] != given:
-            self._last = given, self._make(*given, **named)
+        asked = given, named
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self._make(*given, **named)
         return self._last[1]
