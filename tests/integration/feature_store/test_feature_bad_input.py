@@ -205,7 +205,8 @@ async def test_definitions_report_all_their_faults(flights):
 async def test_a_view_of_an_entity_that_is_not_there(flights):
     view = fv.FeatureView(name="v", entity="nobody", batch=fv.BatchSource(features=[f.field("a", VALUE_TYPE_DOUBLE)]))
     call = flights.registry.CreateFeatureView(reg.CreateFeatureViewRequest(feature_view=view))
-    assert await refused(call, grpc.StatusCode.NOT_FOUND) == ("ENTITY_NOT_FOUND", set())
+    violations = {"feature_view.entity: no entity 'nobody'"}
+    assert await refused(call, grpc.StatusCode.NOT_FOUND) == ("ENTITY_NOT_FOUND", violations)
     service = fv.FeatureService(
         name="s",
         features=[fv.FeatureReference(view="v", feature="a"), fv.FeatureReference(view="weather", feature="b")],
