@@ -4,6 +4,8 @@ import json
 import time
 import urllib.request
 
+import pytest
+
 from tests.chaos.load import CALLERS, load
 from tests.polling import eventually
 from tests.serving import await_servers
@@ -32,6 +34,14 @@ def quiet(stack, server, seen):
     before, answered = sent_to(stack, server), seen.calls
     eventually(lambda: seen.calls > answered + 200, message="callers go on")
     return sent_to(stack, server) == before
+
+
+@pytest.fixture(autouse=True)
+def both_serve(stack, penstock, model):
+    """A Triton that was stopped may end after it goes on: what an earlier test has done to one is over."""
+    for server in ("triton-a", "triton-b"):
+        stack.wait_ready(server, within=60)
+    await_servers(penstock, model, 2, within=BACK_SECONDS)
 
 
 def await_back(stack, penstock, model, server, seen):
