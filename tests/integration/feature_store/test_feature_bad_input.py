@@ -212,4 +212,8 @@ async def test_a_view_of_an_entity_that_is_not_there(flights):
         features=[fv.FeatureReference(view="v", feature="a"), fv.FeatureReference(view="weather", feature="b")],
     )
     call = flights.registry.CreateFeatureService(reg.CreateFeatureServiceRequest(feature_service=service))
-    assert await refused(call, grpc.StatusCode.NOT_FOUND) == ("FEATURE_VIEW_NOT_FOUND", set())
+    violations = {
+        "feature_service.features[0]: no feature view 'v'",
+        "feature_service.features[1]: feature view 'weather' has no feature 'b'",
+    }
+    assert await refused(call, grpc.StatusCode.NOT_FOUND) == ("FEATURE_VIEW_NOT_FOUND", violations)
