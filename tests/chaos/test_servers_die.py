@@ -1,14 +1,13 @@
 """Under 32 callers without retries: a Triton is killed, a Triton hangs; the callers hardly notice."""
 
 import json
-import time
 import urllib.request
 
 import pytest
 
 from tests.chaos.load import CALLERS, load
 from tests.polling import eventually
-from tests.serving import await_servers
+from tests.serving import await_servers, servers
 
 OFF_SECONDS, BACK_SECONDS = 5, 10
 
@@ -45,11 +44,23 @@ def both_serve(stack, penstock, model):
 
 
 def await_back(stack, penstock, model, server, seen):
-    """Both servers are in the policy and this one has calls, ten seconds from now at the latest."""
-    until = time.monotonic() + BACK_SECONDS
-    await_servers(penstock, model, 2, within=BACK_SECONDS)
-    left = max(until - time.monotonic(), 0)
-    eventually(lambda: not quiet(stack, server, seen), within=left, message="it takes traffic again")
+    """Both servers are in the policy and this one has calls, ten seconds from now at the latest.
+
+    A Triton that was stopped may end when it goes on (2.51 does at times): then its return is that of its successor.
+    """
+    part = f"triton-{server}"
+    before = stack.process(part)
+
+    def back():
+        return servers(penstock, model) == 2 and not quiet(stack, server, seen)
+
+    try:
+        eventually(back, within=BACK_SECONDS)
+    except AssertionError:
+        if stack.ready(part) and stack.process(part) == before:
+            raise
+        stack.wait_ready(part, within=60)
+        eventually(back, within=BACK_SECONDS, message="it takes traffic again")
 
 
 def test_a_killed_server_fails_no_call(stack, penstock, model):

@@ -34,6 +34,7 @@ def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[DataPlan
 @pytest.fixture
 def data_plane(shared_plane: DataPlane) -> DataPlane:
     """With the policy of `DataPlane.inputs`."""
+    models.load_where_missing(shared_plane.stack)
     shared_plane.apply(shared_plane.inputs())
     return shared_plane
 

@@ -10,6 +10,7 @@ import pytest
 from services.routing.domain.policy import Retries, Route
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import DataPlane
+from tests.polling import eventually
 
 
 @pytest.fixture
@@ -44,9 +45,14 @@ def test_the_routes_limit_is_for_callers_without_a_deadline(hanging: DataPlane):
 
 def test_attempts_that_run_out_of_time_are_tried_elsewhere(hanging: DataPlane):
     hanging.apply(hanging.inputs(routes=(Route("m", "1", retries=Retries(per_try_timeout=0.2)),)))
-    answers = [infer(hanging, "", 10) for _ in range(6)]
+    answers = []
+
+    def tried_twice() -> bool:
+        answers.append(infer(hanging, "", 10))
+        return answers[-1][1] == "2"
+
+    eventually(tried_twice, message="a call met the hanging server first")  # which may be ejected at the beginning
     assert {code for code, _ in answers} == {"OK"}
-    assert "2" in {attempts for _, attempts in answers}
 
 
 def test_when_every_attempt_runs_out_of_time_nobody_is_there(hanging: DataPlane):
