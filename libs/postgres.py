@@ -56,7 +56,7 @@ class Database:
         try:
             async with pool.acquire() as connection:
                 await migrate(connection, self._schema, self._migrations)
-        except BaseException:
+        except BaseException:  # a cancelled start must not leave connections open
             pool.terminate()
             raise
         self._pool = pool

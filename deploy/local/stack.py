@@ -69,7 +69,7 @@ class Stack:
             supervisor = self._launch(parent, reserved)
             try:
                 self._wait_until_ready(lambda: supervisor.poll() is None, within)
-            except BaseException:
+            except BaseException:  # an interrupt too must not leave half a stack running
                 self._end_all(within=STOP_SECONDS)
                 raise
             finally:
