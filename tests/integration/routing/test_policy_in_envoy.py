@@ -15,6 +15,8 @@ from libs.statuses import reason_of
 from penstock.routing.v1 import explanation_pb2
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.route_pb2 import Route
+from services.routing.stores.last_known import LastKnownFile
+from services.routing.xds.resources import compile_snapshot
 from tests.integration.routing.siblings import allocation, deployment, server_health
 from tests.polling import eventually_async
 
@@ -45,6 +47,16 @@ async def acknowledged(mesh):
 
 def in_force(proxy):
     return proxy.acknowledged_revision and proxy.acknowledged_revision == proxy.sent_revision
+
+
+async def kept(mesh, revision):
+    """Once a routing that is killed now would come back with this policy: the file follows what is in force."""
+    file = LastKnownFile(mesh.stack.places.data("routing"))
+
+    def probe():
+        return compile_snapshot(file.read().inputs()).revision == revision
+
+    await eventually_async(probe)
 
 
 def envoy_has(mesh):
@@ -147,6 +159,7 @@ async def test_a_routing_that_was_killed_changes_nothing_in_envoy(own_mesh):
     before = await acknowledged(mesh)
     had = await asyncio.to_thread(envoy_has, mesh)
     assert had
+    await kept(mesh, before.acknowledged_revision)
     mesh.stack.kill("routing")
     await eventually_async(lambda: mesh.stack.restarts("routing") == 1, within=30)
     after = await acknowledged(mesh)
@@ -168,6 +181,7 @@ async def test_a_routing_that_comes_back_alone_goes_on_with_the_last_policy(own_
     await split(mesh)
     before = await acknowledged(mesh)
     had = await asyncio.to_thread(envoy_has, mesh)
+    await kept(mesh, before.acknowledged_revision)
     await mesh.siblings.stop()
     mesh.stack.send("postgres", signal.SIGSTOP)
     try:
