@@ -80,6 +80,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such Envoy has been connected since routing started. NOT_FOUND."""
     ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 44
     """No such snapshot in the history, which keeps the last 100. NOT_FOUND."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """No such API key. NOT_FOUND."""
+    ERROR_REASON_LAST_ADMIN_KEY: _ErrorReason.ValueType  # 46
+    """It is the last key of an admin that is good: nobody could make another. FAILED_PRECONDITION."""
+    ERROR_REASON_RATE_LIMIT_NOT_FOUND: _ErrorReason.ValueType  # 47
+    """No such rate limit. NOT_FOUND."""
+    ERROR_REASON_RATE_LIMIT_EXISTS: _ErrorReason.ValueType  # 48
+    """The rate limit exists already. ALREADY_EXISTS."""
     ERROR_REASON_ENTITY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No such entity. NOT_FOUND."""
     ERROR_REASON_ENTITY_EXISTS: _ErrorReason.ValueType  # 61
@@ -174,6 +182,14 @@ ERROR_REASON_PROXY_NOT_FOUND: ErrorReason.ValueType  # 43
 """No such Envoy has been connected since routing started. NOT_FOUND."""
 ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 44
 """No such snapshot in the history, which keeps the last 100. NOT_FOUND."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 45
+"""No such API key. NOT_FOUND."""
+ERROR_REASON_LAST_ADMIN_KEY: ErrorReason.ValueType  # 46
+"""It is the last key of an admin that is good: nobody could make another. FAILED_PRECONDITION."""
+ERROR_REASON_RATE_LIMIT_NOT_FOUND: ErrorReason.ValueType  # 47
+"""No such rate limit. NOT_FOUND."""
+ERROR_REASON_RATE_LIMIT_EXISTS: ErrorReason.ValueType  # 48
+"""The rate limit exists already. ALREADY_EXISTS."""
 ERROR_REASON_ENTITY_NOT_FOUND: ErrorReason.ValueType  # 60
 """No such entity. NOT_FOUND."""
 ERROR_REASON_ENTITY_EXISTS: ErrorReason.ValueType  # 61
