@@ -6,6 +6,7 @@
     ├── Invalid         INVALID_ARGUMENT     the request is wrong in itself; `violations` lists every fault
     ├── Precondition    FAILED_PRECONDITION  the request is right, the state of things is not
     ├── Conflict        ABORTED              somebody else wrote first: read again, then write
+    ├── Denied          PERMISSION_DENIED    the caller may not; asking again will not help
     ├── Exhausted       RESOURCE_EXHAUSTED   a limit; waiting may help
     └── Unavailable     UNAVAILABLE          something that is needed cannot be reached; waiting may help
 
@@ -27,7 +28,7 @@ class Violation:
 
 
 class PenstockError(Exception):
-    """Raise one of the seven below, never this."""
+    """Raise one of the eight below, never this."""
 
     def __init__(
         self,
@@ -57,6 +58,9 @@ class Precondition(PenstockError): ...
 
 
 class Conflict(PenstockError): ...
+
+
+class Denied(PenstockError): ...
 
 
 class Exhausted(PenstockError): ...

@@ -12,7 +12,8 @@ REQUEST_ID = "x-request-id"
 
 @dataclass(frozen=True)
 class Caller:
-    """With authentication off, the edge says `local` and `admin`, and so does a call that came past the edge."""
+    """With authentication off, the edge says `local` and no roles, and a call that came past it says nothing: both are
+    the local administrator."""
 
     tenant: str = "local"
     principal: str = "local"
@@ -27,7 +28,8 @@ class Caller:
             (ROLES, ",".join(sorted(self.roles))),
             (REQUEST_ID, self.request_id),
         )
-        return tuple((name, value) for name, value in pairs if value)
+        # no role is said too: who does not say is the administrator
+        return tuple((name, value) for name, value in pairs if value or name == ROLES)
 
 
 _current: ContextVar[Caller | None] = ContextVar("caller", default=None)
@@ -46,7 +48,7 @@ def enter(metadata: Mapping[str, str]) -> None:
         Caller(
             tenant=metadata.get(TENANT) or anonymous.tenant,
             principal=metadata.get(PRINCIPAL) or anonymous.principal,
-            roles=frozenset(roles.split(",")) if roles else anonymous.roles,
+            roles=anonymous.roles if roles is None else frozenset(filter(None, map(str.strip, roles.split(",")))),
             request_id=metadata.get(REQUEST_ID, ""),
         )
     )

@@ -1,4 +1,4 @@
-"""What every call passes on its way into a service: a span, identity, time taken, and errors turned into statuses."""
+"""What every call passes on its way into a service: span, identity, roles, time taken; and errors become statuses."""
 
 import asyncio
 import logging
@@ -21,6 +21,7 @@ from libs.bounds import FIELD_BYTES, cut
 from libs.contexts import BoundedContext
 from libs.decoding import decoded, each_decoded, tolerant
 from libs.errors import PenstockError
+from libs.roles import require_role
 from libs.statuses import DOMAIN, status_of
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def _unary(
         _enter(method, metadata)
         started = time.perf_counter()
         try:
+            require_role(method)
             return await inner(read(request), context)
         except asyncio.CancelledError:
             context.set_code(grpc.StatusCode.CANCELLED)
@@ -101,6 +103,7 @@ def _streaming(
         _enter(method, metadata)
         started = time.perf_counter()
         try:
+            require_role(method)
             async for answer in inner(read(request), context):
                 yield answer
         except (asyncio.CancelledError, GeneratorExit):

@@ -56,6 +56,7 @@ NEXT = {
     "TARGET_NOT_FOUND": "`penstock explain health` lists the targets.",
     "STORE_UNAVAILABLE": "`penstock status` shows what is down.",
     "SERVICE_UNAVAILABLE": "`penstock status` shows what is down.",
+    "ROLE_REQUIRED": "Use a key that has one of these roles, or ask an administrator; `docs/roles.md` has them all.",
     "INVALID_PAGE_TOKEN": "The list changed hands while it was read: ask again.",
     "INTERNAL": "A fault of Penstock's own: `penstock logs PART` of the service that answered has its traceback.",
 }

@@ -47,7 +47,7 @@ def test_each_kind_has_its_code_and_a_reason_of_the_enum(error, code):
     assert f"ERROR_REASON_{info.reason}" in set(ErrorReason.keys())
 
 
-def test_a_subclass_of_one_of_the_seven_maps_like_it():
+def test_a_subclass_of_one_of_the_eight_maps_like_it():
     class RouteNotFound(NotFound): ...
 
     assert code_of(RouteNotFound("ROUTE_NOT_FOUND", "none")) is grpc.StatusCode.NOT_FOUND

@@ -38,6 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another service cannot be reached. UNAVAILABLE."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 7
     """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
+    ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 8
+    """The caller has none of the roles that may do this; the message names them. PERMISSION_DENIED."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No such model. NOT_FOUND."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 21
@@ -140,6 +142,8 @@ ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 6
 """Another service cannot be reached. UNAVAILABLE."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
 """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
+ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 8
+"""The caller has none of the roles that may do this; the message names them. PERMISSION_DENIED."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
 """No such model. NOT_FOUND."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 21

@@ -23,34 +23,43 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.feature_store.v1 import value_pb2 as penstock_dot_feature__store_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7penstock/feature_store/v1/feature_serving_service.proto\x12\x19penstock.feature_store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%penstock/feature_store/v1/value.proto\"\x88\x01\n\x14WriteFeaturesRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\x12\x17\n\x0f\x63reated_time_us\x18\x04 \x03(\x03\"B\n\x15WriteFeaturesResponse\x12\x14\n\x0crows_written\x18\x01 \x01(\r\x12\x13\n\x0brows_online\x18\x02 \x01(\r\"\x7f\n\x11PushEventsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\x12\x11\n\tevent_ids\x18\x04 \x03(\t\"E\n\x12PushEventsResponse\x12\x16\n\x0e\x65vents_written\x18\x01 \x01(\r\x12\x17\n\x0f\x65vents_repeated\x18\x02 \x01(\r\"\xd0\x01\n\x18GetOnlineFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x33\n\x08\x65ntities\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12;\n\x10request_features\x18\x03 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x82\x01\n\x19GetOnlineFeaturesResponse\x12:\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32(.penstock.feature_store.v1.FeatureColumn\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\rFeatureColumn\x12\x31\n\x06values\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Column\x12:\n\x08statuses\x18\x02 \x03(\x0e\x32(.penstock.feature_store.v1.FeatureStatus\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\"\xc0\x01\n\x1cGetHistoricalFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x33\n\x08\x65ntities\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12;\n\x10request_features\x18\x03 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x04 \x03(\x03\"n\n\x1dGetHistoricalFeaturesResponse\x12\x11\n\tfirst_row\x18\x01 \x01(\r\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32(.penstock.feature_store.v1.FeatureColumn2\x85\x04\n\x15\x46\x65\x61tureServingService\x12r\n\rWriteFeatures\x12/.penstock.feature_store.v1.WriteFeaturesRequest\x1a\x30.penstock.feature_store.v1.WriteFeaturesResponse\x12i\n\nPushEvents\x12,.penstock.feature_store.v1.PushEventsRequest\x1a-.penstock.feature_store.v1.PushEventsResponse\x12~\n\x11GetOnlineFeatures\x12\x33.penstock.feature_store.v1.GetOnlineFeaturesRequest\x1a\x34.penstock.feature_store.v1.GetOnlineFeaturesResponse\x12\x8c\x01\n\x15GetHistoricalFeatures\x12\x37.penstock.feature_store.v1.GetHistoricalFeaturesRequest\x1a\x38.penstock.feature_store.v1.GetHistoricalFeaturesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7penstock/feature_store/v1/feature_serving_service.proto\x12\x19penstock.feature_store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/feature_store/v1/value.proto\"\x88\x01\n\x14WriteFeaturesRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\x12\x17\n\x0f\x63reated_time_us\x18\x04 \x03(\x03\"B\n\x15WriteFeaturesResponse\x12\x14\n\x0crows_written\x18\x01 \x01(\r\x12\x13\n\x0brows_online\x18\x02 \x01(\r\"\x7f\n\x11PushEventsRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\x12\x11\n\tevent_ids\x18\x04 \x03(\t\"E\n\x12PushEventsResponse\x12\x16\n\x0e\x65vents_written\x18\x01 \x01(\r\x12\x17\n\x0f\x65vents_repeated\x18\x02 \x01(\r\"\xd0\x01\n\x18GetOnlineFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x33\n\x08\x65ntities\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12;\n\x10request_features\x18\x03 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x82\x01\n\x19GetOnlineFeaturesResponse\x12:\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32(.penstock.feature_store.v1.FeatureColumn\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\rFeatureColumn\x12\x31\n\x06values\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Column\x12:\n\x08statuses\x18\x02 \x03(\x0e\x32(.penstock.feature_store.v1.FeatureStatus\x12\x15\n\revent_time_us\x18\x03 \x03(\x03\"\xc0\x01\n\x1cGetHistoricalFeaturesRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x33\n\x08\x65ntities\x18\x02 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12;\n\x10request_features\x18\x03 \x03(\x0b\x32!.penstock.feature_store.v1.Column\x12\x15\n\revent_time_us\x18\x04 \x03(\x03\"n\n\x1dGetHistoricalFeaturesResponse\x12\x11\n\tfirst_row\x18\x01 \x01(\r\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32(.penstock.feature_store.v1.FeatureColumn2\xa2\x04\n\x15\x46\x65\x61tureServingService\x12y\n\rWriteFeatures\x12/.penstock.feature_store.v1.WriteFeaturesRequest\x1a\x30.penstock.feature_store.v1.WriteFeaturesResponse\"\x05\xe2\xe0\x18\x01\x03\x12p\n\nPushEvents\x12,.penstock.feature_store.v1.PushEventsRequest\x1a-.penstock.feature_store.v1.PushEventsResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x85\x01\n\x11GetOnlineFeatures\x12\x33.penstock.feature_store.v1.GetOnlineFeaturesRequest\x1a\x34.penstock.feature_store.v1.GetOnlineFeaturesResponse\"\x05\xe2\xe0\x18\x01\x02\x12\x93\x01\n\x15GetHistoricalFeatures\x12\x37.penstock.feature_store.v1.GetHistoricalFeaturesRequest\x1a\x38.penstock.feature_store.v1.GetHistoricalFeaturesResponse\"\x05\xe2\xe0\x18\x01\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.feature_store.v1.feature_serving_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WRITEFEATURESREQUEST']._serialized_start=159
-  _globals['_WRITEFEATURESREQUEST']._serialized_end=295
-  _globals['_WRITEFEATURESRESPONSE']._serialized_start=297
-  _globals['_WRITEFEATURESRESPONSE']._serialized_end=363
-  _globals['_PUSHEVENTSREQUEST']._serialized_start=365
-  _globals['_PUSHEVENTSREQUEST']._serialized_end=492
-  _globals['_PUSHEVENTSRESPONSE']._serialized_start=494
-  _globals['_PUSHEVENTSRESPONSE']._serialized_end=563
-  _globals['_GETONLINEFEATURESREQUEST']._serialized_start=566
-  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=774
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=777
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=907
-  _globals['_FEATURECOLUMN']._serialized_start=910
-  _globals['_FEATURECOLUMN']._serialized_end=1059
-  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_start=1062
-  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_end=1254
-  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_start=1256
-  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_end=1366
-  _globals['_FEATURESERVINGSERVICE']._serialized_start=1369
-  _globals['_FEATURESERVINGSERVICE']._serialized_end=1886
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['WriteFeatures']._loaded_options = None
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['WriteFeatures']._serialized_options = b'\342\340\030\001\003'
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['PushEvents']._loaded_options = None
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['PushEvents']._serialized_options = b'\342\340\030\001\003'
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['GetOnlineFeatures']._loaded_options = None
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['GetOnlineFeatures']._serialized_options = b'\342\340\030\001\002'
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['GetHistoricalFeatures']._loaded_options = None
+  _globals['_FEATURESERVINGSERVICE'].methods_by_name['GetHistoricalFeatures']._serialized_options = b'\342\340\030\001\002'
+  _globals['_WRITEFEATURESREQUEST']._serialized_start=192
+  _globals['_WRITEFEATURESREQUEST']._serialized_end=328
+  _globals['_WRITEFEATURESRESPONSE']._serialized_start=330
+  _globals['_WRITEFEATURESRESPONSE']._serialized_end=396
+  _globals['_PUSHEVENTSREQUEST']._serialized_start=398
+  _globals['_PUSHEVENTSREQUEST']._serialized_end=525
+  _globals['_PUSHEVENTSRESPONSE']._serialized_start=527
+  _globals['_PUSHEVENTSRESPONSE']._serialized_end=596
+  _globals['_GETONLINEFEATURESREQUEST']._serialized_start=599
+  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=807
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=810
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=940
+  _globals['_FEATURECOLUMN']._serialized_start=943
+  _globals['_FEATURECOLUMN']._serialized_end=1092
+  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_start=1095
+  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_end=1287
+  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_start=1289
+  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_end=1399
+  _globals['_FEATURESERVINGSERVICE']._serialized_start=1402
+  _globals['_FEATURESERVINGSERVICE']._serialized_end=1948
 # @@protoc_insertion_point(module_scope)

@@ -23,48 +23,65 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.model_serving.v1 import model_pb2 as penstock_dot_model__serving_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6penstock/model_serving/v1/model_registry_service.proto\x12\x19penstock.model_serving.v1\x1a google/protobuf/field_mask.proto\x1a%penstock/model_serving/v1/model.proto\"Y\n\x12\x43reateModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"F\n\x13\x43reateModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .penstock.model_serving.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15UploadArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x16UploadArtifactResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"o\n\x19\x43reateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"\\\n\x1a\x43reateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"8\n\x16GetModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"Y\n\x17GetModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"P\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"u\n\x19ListModelVersionsResponse\x12?\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x19UpdateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\\\n\x1aUpdateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion2\xcf\x07\n\x14ModelRegistryService\x12l\n\x0b\x43reateModel\x12-.penstock.model_serving.v1.CreateModelRequest\x1a..penstock.model_serving.v1.CreateModelResponse\x12\x63\n\x08GetModel\x12*.penstock.model_serving.v1.GetModelRequest\x1a+.penstock.model_serving.v1.GetModelResponse\x12i\n\nListModels\x12,.penstock.model_serving.v1.ListModelsRequest\x1a-.penstock.model_serving.v1.ListModelsResponse\x12w\n\x0eUploadArtifact\x12\x30.penstock.model_serving.v1.UploadArtifactRequest\x1a\x31.penstock.model_serving.v1.UploadArtifactResponse(\x01\x12\x81\x01\n\x12\x43reateModelVersion\x12\x34.penstock.model_serving.v1.CreateModelVersionRequest\x1a\x35.penstock.model_serving.v1.CreateModelVersionResponse\x12x\n\x0fGetModelVersion\x12\x31.penstock.model_serving.v1.GetModelVersionRequest\x1a\x32.penstock.model_serving.v1.GetModelVersionResponse\x12~\n\x11ListModelVersions\x12\x33.penstock.model_serving.v1.ListModelVersionsRequest\x1a\x34.penstock.model_serving.v1.ListModelVersionsResponse\x12\x81\x01\n\x12UpdateModelVersion\x12\x34.penstock.model_serving.v1.UpdateModelVersionRequest\x1a\x35.penstock.model_serving.v1.UpdateModelVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6penstock/model_serving/v1/model_registry_service.proto\x12\x19penstock.model_serving.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/model_serving/v1/model.proto\"Y\n\x12\x43reateModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"F\n\x13\x43reateModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .penstock.model_serving.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15UploadArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x16UploadArtifactResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"o\n\x19\x43reateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"\\\n\x1a\x43reateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"8\n\x16GetModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"Y\n\x17GetModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"P\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"u\n\x19ListModelVersionsResponse\x12?\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x19UpdateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\\\n\x1aUpdateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion2\x88\x08\n\x14ModelRegistryService\x12s\n\x0b\x43reateModel\x12-.penstock.model_serving.v1.CreateModelRequest\x1a..penstock.model_serving.v1.CreateModelResponse\"\x05\xe2\xe0\x18\x01\x03\x12j\n\x08GetModel\x12*.penstock.model_serving.v1.GetModelRequest\x1a+.penstock.model_serving.v1.GetModelResponse\"\x05\xe2\xe0\x18\x01\x01\x12p\n\nListModels\x12,.penstock.model_serving.v1.ListModelsRequest\x1a-.penstock.model_serving.v1.ListModelsResponse\"\x05\xe2\xe0\x18\x01\x01\x12~\n\x0eUploadArtifact\x12\x30.penstock.model_serving.v1.UploadArtifactRequest\x1a\x31.penstock.model_serving.v1.UploadArtifactResponse\"\x05\xe2\xe0\x18\x01\x03(\x01\x12\x88\x01\n\x12\x43reateModelVersion\x12\x34.penstock.model_serving.v1.CreateModelVersionRequest\x1a\x35.penstock.model_serving.v1.CreateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x7f\n\x0fGetModelVersion\x12\x31.penstock.model_serving.v1.GetModelVersionRequest\x1a\x32.penstock.model_serving.v1.GetModelVersionResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x85\x01\n\x11ListModelVersions\x12\x33.penstock.model_serving.v1.ListModelVersionsRequest\x1a\x34.penstock.model_serving.v1.ListModelVersionsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x88\x01\n\x12UpdateModelVersion\x12\x34.penstock.model_serving.v1.UpdateModelVersionRequest\x1a\x35.penstock.model_serving.v1.UpdateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.model_serving.v1.model_registry_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEMODELREQUEST']._serialized_start=158
-  _globals['_CREATEMODELREQUEST']._serialized_end=247
-  _globals['_CREATEMODELRESPONSE']._serialized_start=249
-  _globals['_CREATEMODELRESPONSE']._serialized_end=319
-  _globals['_GETMODELREQUEST']._serialized_start=321
-  _globals['_GETMODELREQUEST']._serialized_end=352
-  _globals['_GETMODELRESPONSE']._serialized_start=354
-  _globals['_GETMODELRESPONSE']._serialized_end=421
-  _globals['_LISTMODELSREQUEST']._serialized_start=423
-  _globals['_LISTMODELSREQUEST']._serialized_end=481
-  _globals['_LISTMODELSRESPONSE']._serialized_start=483
-  _globals['_LISTMODELSRESPONSE']._serialized_end=578
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=580
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=618
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=620
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=674
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=676
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=787
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=789
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=881
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=883
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=939
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=941
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1030
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1032
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1112
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1114
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1231
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=1234
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1394
-  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_start=1396
-  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_end=1488
-  _globals['_MODELREGISTRYSERVICE']._serialized_start=1491
-  _globals['_MODELREGISTRYSERVICE']._serialized_end=2466
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModel']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\342\340\030\001\003'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModel']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModels']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['UploadArtifact']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['UploadArtifact']._serialized_options = b'\342\340\030\001\003'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModelVersion']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModelVersion']._serialized_options = b'\342\340\030\001\003'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModelVersion']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModelVersion']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModelVersions']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModelVersions']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['UpdateModelVersion']._loaded_options = None
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['UpdateModelVersion']._serialized_options = b'\342\340\030\001\003'
+  _globals['_CREATEMODELREQUEST']._serialized_start=191
+  _globals['_CREATEMODELREQUEST']._serialized_end=280
+  _globals['_CREATEMODELRESPONSE']._serialized_start=282
+  _globals['_CREATEMODELRESPONSE']._serialized_end=352
+  _globals['_GETMODELREQUEST']._serialized_start=354
+  _globals['_GETMODELREQUEST']._serialized_end=385
+  _globals['_GETMODELRESPONSE']._serialized_start=387
+  _globals['_GETMODELRESPONSE']._serialized_end=454
+  _globals['_LISTMODELSREQUEST']._serialized_start=456
+  _globals['_LISTMODELSREQUEST']._serialized_end=514
+  _globals['_LISTMODELSRESPONSE']._serialized_start=516
+  _globals['_LISTMODELSRESPONSE']._serialized_end=611
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=613
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=651
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=653
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=707
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=709
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=820
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=822
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=914
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=916
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=972
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=974
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1063
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1065
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1145
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1147
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1264
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=1267
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1427
+  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_start=1429
+  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_end=1521
+  _globals['_MODELREGISTRYSERVICE']._serialized_start=1524
+  _globals['_MODELREGISTRYSERVICE']._serialized_end=2556
 # @@protoc_insertion_point(module_scope)

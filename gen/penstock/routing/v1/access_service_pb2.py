@@ -23,53 +23,72 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.routing.v1 import api_key_pb2 as penstock_dot_routing_dot_v1_dot_api__key__pb2
 from penstock.routing.v1 import rate_limit_pb2 as penstock_dot_routing_dot_v1_dot_rate__limit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(penstock/routing/v1/access_service.proto\x12\x13penstock.routing.v1\x1a google/protobuf/field_mask.proto\x1a!penstock/routing/v1/api_key.proto\x1a$penstock/routing/v1/rate_limit.proto\"W\n\x13\x43reateApiKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"Q\n\x14\x43reateApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x11GetApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"K\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"]\n\x13ListApiKeysResponse\x12-\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1b.penstock.routing.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x13RevokeApiKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"D\n\x14RevokeApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"`\n\x16\x43reateRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\nrate_limit\x18\x02 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"M\n\x17\x43reateRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"#\n\x13GetRateLimitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x14GetRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"N\n\x15ListRateLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"f\n\x16ListRateLimitsResponse\x12\x33\n\x0brate_limits\x18\x01 \x03(\x0b\x32\x1e.penstock.routing.v1.RateLimit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x16UpdateRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\nrate_limit\x18\x02 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"M\n\x17UpdateRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"H\n\x16\x44\x65leteRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x19\n\x17\x44\x65leteRateLimitResponse2\xb1\x07\n\rAccessService\x12\x63\n\x0c\x43reateApiKey\x12(.penstock.routing.v1.CreateApiKeyRequest\x1a).penstock.routing.v1.CreateApiKeyResponse\x12Z\n\tGetApiKey\x12%.penstock.routing.v1.GetApiKeyRequest\x1a&.penstock.routing.v1.GetApiKeyResponse\x12`\n\x0bListApiKeys\x12\'.penstock.routing.v1.ListApiKeysRequest\x1a(.penstock.routing.v1.ListApiKeysResponse\x12\x63\n\x0cRevokeApiKey\x12(.penstock.routing.v1.RevokeApiKeyRequest\x1a).penstock.routing.v1.RevokeApiKeyResponse\x12l\n\x0f\x43reateRateLimit\x12+.penstock.routing.v1.CreateRateLimitRequest\x1a,.penstock.routing.v1.CreateRateLimitResponse\x12\x63\n\x0cGetRateLimit\x12(.penstock.routing.v1.GetRateLimitRequest\x1a).penstock.routing.v1.GetRateLimitResponse\x12i\n\x0eListRateLimits\x12*.penstock.routing.v1.ListRateLimitsRequest\x1a+.penstock.routing.v1.ListRateLimitsResponse\x12l\n\x0fUpdateRateLimit\x12+.penstock.routing.v1.UpdateRateLimitRequest\x1a,.penstock.routing.v1.UpdateRateLimitResponse\x12l\n\x0f\x44\x65leteRateLimit\x12+.penstock.routing.v1.DeleteRateLimitRequest\x1a,.penstock.routing.v1.DeleteRateLimitResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(penstock/routing/v1/access_service.proto\x12\x13penstock.routing.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a!penstock/routing/v1/api_key.proto\x1a$penstock/routing/v1/rate_limit.proto\"W\n\x13\x43reateApiKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"Q\n\x14\x43reateApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"A\n\x11GetApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"K\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"]\n\x13ListApiKeysResponse\x12-\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1b.penstock.routing.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x13RevokeApiKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"D\n\x14RevokeApiKeyResponse\x12,\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1b.penstock.routing.v1.ApiKey\"`\n\x16\x43reateRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\nrate_limit\x18\x02 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"M\n\x17\x43reateRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"#\n\x13GetRateLimitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"J\n\x14GetRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"N\n\x15ListRateLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"f\n\x16ListRateLimitsResponse\x12\x33\n\x0brate_limits\x18\x01 \x03(\x0b\x32\x1e.penstock.routing.v1.RateLimit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x16UpdateRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\nrate_limit\x18\x02 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"M\n\x17UpdateRateLimitResponse\x12\x32\n\nrate_limit\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.RateLimit\"H\n\x16\x44\x65leteRateLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x19\n\x17\x44\x65leteRateLimitResponse2\xf0\x07\n\rAccessService\x12j\n\x0c\x43reateApiKey\x12(.penstock.routing.v1.CreateApiKeyRequest\x1a).penstock.routing.v1.CreateApiKeyResponse\"\x05\xe2\xe0\x18\x01\x06\x12\x61\n\tGetApiKey\x12%.penstock.routing.v1.GetApiKeyRequest\x1a&.penstock.routing.v1.GetApiKeyResponse\"\x05\xe2\xe0\x18\x01\x06\x12g\n\x0bListApiKeys\x12\'.penstock.routing.v1.ListApiKeysRequest\x1a(.penstock.routing.v1.ListApiKeysResponse\"\x05\xe2\xe0\x18\x01\x06\x12j\n\x0cRevokeApiKey\x12(.penstock.routing.v1.RevokeApiKeyRequest\x1a).penstock.routing.v1.RevokeApiKeyResponse\"\x05\xe2\xe0\x18\x01\x06\x12s\n\x0f\x43reateRateLimit\x12+.penstock.routing.v1.CreateRateLimitRequest\x1a,.penstock.routing.v1.CreateRateLimitResponse\"\x05\xe2\xe0\x18\x01\x06\x12j\n\x0cGetRateLimit\x12(.penstock.routing.v1.GetRateLimitRequest\x1a).penstock.routing.v1.GetRateLimitResponse\"\x05\xe2\xe0\x18\x01\x06\x12p\n\x0eListRateLimits\x12*.penstock.routing.v1.ListRateLimitsRequest\x1a+.penstock.routing.v1.ListRateLimitsResponse\"\x05\xe2\xe0\x18\x01\x06\x12s\n\x0fUpdateRateLimit\x12+.penstock.routing.v1.UpdateRateLimitRequest\x1a,.penstock.routing.v1.UpdateRateLimitResponse\"\x05\xe2\xe0\x18\x01\x06\x12s\n\x0f\x44\x65leteRateLimit\x12+.penstock.routing.v1.DeleteRateLimitRequest\x1a,.penstock.routing.v1.DeleteRateLimitResponse\"\x05\xe2\xe0\x18\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.routing.v1.access_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=172
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=259
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=261
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=342
-  _globals['_GETAPIKEYREQUEST']._serialized_start=344
-  _globals['_GETAPIKEYREQUEST']._serialized_end=374
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=376
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=441
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=443
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=518
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=520
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=613
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=615
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=668
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=670
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=738
-  _globals['_CREATERATELIMITREQUEST']._serialized_start=740
-  _globals['_CREATERATELIMITREQUEST']._serialized_end=836
-  _globals['_CREATERATELIMITRESPONSE']._serialized_start=838
-  _globals['_CREATERATELIMITRESPONSE']._serialized_end=915
-  _globals['_GETRATELIMITREQUEST']._serialized_start=917
-  _globals['_GETRATELIMITREQUEST']._serialized_end=952
-  _globals['_GETRATELIMITRESPONSE']._serialized_start=954
-  _globals['_GETRATELIMITRESPONSE']._serialized_end=1028
-  _globals['_LISTRATELIMITSREQUEST']._serialized_start=1030
-  _globals['_LISTRATELIMITSREQUEST']._serialized_end=1108
-  _globals['_LISTRATELIMITSRESPONSE']._serialized_start=1110
-  _globals['_LISTRATELIMITSRESPONSE']._serialized_end=1212
-  _globals['_UPDATERATELIMITREQUEST']._serialized_start=1215
-  _globals['_UPDATERATELIMITREQUEST']._serialized_end=1360
-  _globals['_UPDATERATELIMITRESPONSE']._serialized_start=1362
-  _globals['_UPDATERATELIMITRESPONSE']._serialized_end=1439
-  _globals['_DELETERATELIMITREQUEST']._serialized_start=1441
-  _globals['_DELETERATELIMITREQUEST']._serialized_end=1513
-  _globals['_DELETERATELIMITRESPONSE']._serialized_start=1515
-  _globals['_DELETERATELIMITRESPONSE']._serialized_end=1540
-  _globals['_ACCESSSERVICE']._serialized_start=1543
-  _globals['_ACCESSSERVICE']._serialized_end=2488
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['GetApiKey']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['GetApiKey']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateRateLimit']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateRateLimit']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['GetRateLimit']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['GetRateLimit']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['ListRateLimits']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListRateLimits']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['UpdateRateLimit']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['UpdateRateLimit']._serialized_options = b'\342\340\030\001\006'
+  _globals['_ACCESSSERVICE'].methods_by_name['DeleteRateLimit']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['DeleteRateLimit']._serialized_options = b'\342\340\030\001\006'
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=205
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=292
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=294
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=375
+  _globals['_GETAPIKEYREQUEST']._serialized_start=377
+  _globals['_GETAPIKEYREQUEST']._serialized_end=407
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=409
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=474
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=476
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=551
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=553
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=646
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=648
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=701
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=703
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=771
+  _globals['_CREATERATELIMITREQUEST']._serialized_start=773
+  _globals['_CREATERATELIMITREQUEST']._serialized_end=869
+  _globals['_CREATERATELIMITRESPONSE']._serialized_start=871
+  _globals['_CREATERATELIMITRESPONSE']._serialized_end=948
+  _globals['_GETRATELIMITREQUEST']._serialized_start=950
+  _globals['_GETRATELIMITREQUEST']._serialized_end=985
+  _globals['_GETRATELIMITRESPONSE']._serialized_start=987
+  _globals['_GETRATELIMITRESPONSE']._serialized_end=1061
+  _globals['_LISTRATELIMITSREQUEST']._serialized_start=1063
+  _globals['_LISTRATELIMITSREQUEST']._serialized_end=1141
+  _globals['_LISTRATELIMITSRESPONSE']._serialized_start=1143
+  _globals['_LISTRATELIMITSRESPONSE']._serialized_end=1245
+  _globals['_UPDATERATELIMITREQUEST']._serialized_start=1248
+  _globals['_UPDATERATELIMITREQUEST']._serialized_end=1393
+  _globals['_UPDATERATELIMITRESPONSE']._serialized_start=1395
+  _globals['_UPDATERATELIMITRESPONSE']._serialized_end=1472
+  _globals['_DELETERATELIMITREQUEST']._serialized_start=1474
+  _globals['_DELETERATELIMITREQUEST']._serialized_end=1546
+  _globals['_DELETERATELIMITRESPONSE']._serialized_start=1548
+  _globals['_DELETERATELIMITRESPONSE']._serialized_end=1573
+  _globals['_ACCESSSERVICE']._serialized_start=1576
+  _globals['_ACCESSSERVICE']._serialized_end=2584
 # @@protoc_insertion_point(module_scope)
