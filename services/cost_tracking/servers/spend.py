@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from libs.errors import collecting
+from libs.errors import Denied, collecting
+from libs.identity import caller
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as pb
 from penstock.cost_tracking.v1 import spend_pb2
 from services.cost_tracking.domain.reconciliation import Reading, Reconciliation
@@ -17,10 +18,11 @@ DIMENSIONS = {
     spend_pb2.DIMENSION_VARIANT: Dimension.VARIANT,
     spend_pb2.DIMENSION_DAY: Dimension.DAY,
 }
+SEES_EVERYBODY = frozenset({"billing", "admin"})
 
 
 def decode(request: pb.GetSpendRequest) -> Question:
-    """Raises Invalid with every fault."""
+    """Raises Invalid with every fault, and Denied."""
     with collecting() as faults:
         for index, wire in enumerate(request.group_by):
             path = f"group_by[{index}]"
@@ -32,7 +34,18 @@ def decode(request: pb.GetSpendRequest) -> Question:
         for field in ("tenant", "model"):
             faults.require("\0" not in getattr(request, field), field, "contains a NUL")
     dimensions = tuple(DIMENSIONS[wire] for wire in request.group_by)
-    return Question(dimensions, since, until, request.tenant, request.model)
+    return Question(dimensions, since, until, _payer(request.tenant), request.model)
+
+
+def _payer(asked: str) -> str:
+    """Whose spend is told: everybody's, or one's own."""
+    own = caller().tenant
+    if not caller().roles.isdisjoint(SEES_EVERYBODY):
+        return asked
+    if asked not in ("", own):
+        message = f"the spend of tenant {asked!r} is for the role billing or admin; yours is {own!r}"
+        raise Denied("ROLE_REQUIRED", message, tenant=asked, roles="billing,admin")
+    return own
 
 
 def encode(rows: Sequence[Spend]) -> pb.GetSpendResponse:

@@ -196,7 +196,7 @@ class GetSpendRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
-    """Only this tenant; empty means all."""
+    """Only this tenant; empty means all, or one's own."""
     model: _builtins.str
     """Only this model; empty means all."""
     @_builtins.property

@@ -99,6 +99,7 @@ class CostTrackingServiceServicer:
 
     def GetSpend(self, request, context):
         """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups.
+        Without the role billing or admin it is one's own tenant's; ROLE_REQUIRED for another's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

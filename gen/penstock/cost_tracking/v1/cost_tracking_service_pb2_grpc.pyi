@@ -45,7 +45,9 @@ class CostTrackingServiceStub:
     EndPrice: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]
     """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]
-    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
+    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups.
+    Without the role billing or admin it is one's own tenant's; ROLE_REQUIRED for another's.
+    """
     Reconcile: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]
     """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST."""
     DeliverRecords: _grpc.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]
@@ -72,7 +74,9 @@ class CostTrackingServiceAsyncStub(CostTrackingServiceStub):
     EndPrice: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.EndPriceRequest, _cost_tracking_service_pb2.EndPriceResponse]  # type: ignore[assignment]
     """Sets the end of an open price, once. PRICE_NOT_FOUND, INVALID_REQUEST."""
     GetSpend: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.GetSpendRequest, _cost_tracking_service_pb2.GetSpendResponse]  # type: ignore[assignment]
-    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
+    """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups.
+    Without the role billing or admin it is one's own tenant's; ROLE_REQUIRED for another's.
+    """
     Reconcile: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.ReconcileRequest, _cost_tracking_service_pb2.ReconcileResponse]  # type: ignore[assignment]
     """Sets the ledger beside Envoy's and the servers' own counters; who cannot be read says why in its reading. INVALID_REQUEST."""
     DeliverRecords: _aio.UnaryUnaryMultiCallable[_cost_tracking_service_pb2.DeliverRecordsRequest, _cost_tracking_service_pb2.DeliverRecordsResponse]  # type: ignore[assignment]
@@ -120,7 +124,9 @@ class CostTrackingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cost_tracking_service_pb2.GetSpendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cost_tracking_service_pb2.GetSpendResponse, _abc.Awaitable[_cost_tracking_service_pb2.GetSpendResponse]]:
-        """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups."""
+        """Sums the ledger by the dimensions asked for. INVALID_REQUEST: a dimension twice, an empty span, or too many groups.
+        Without the role billing or admin it is one's own tenant's; ROLE_REQUIRED for another's.
+        """
 
     @_abc_1.abstractmethod
     def Reconcile(
