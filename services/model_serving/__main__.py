@@ -50,12 +50,12 @@ async def build(settings: config.Config) -> serve.App:
     routes = routing.Routing(mesh)
     users = (routes, experiments.Experiments(mesh))
     predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routes, clock.monotonic)
-    once = partial(idempotency.once, database)
+    once, once_after = partial(idempotency.once, database), partial(idempotency.once_after, database)
 
     def register(server: grpc.aio.Server) -> None:
         registry.ModelRegistry(models, files, once, clock).add_to(server)
         deployments.DeploymentServer(
-            fleet_store, placed, announcer.publisher, once, clock, triton.is_ourselves, users
+            fleet_store, placed, announcer.publisher, once, once_after, clock, triton.is_ourselves, users
         ).add_to(server)
         predictions.Predictions(predictor, clock).add_to(server)
         slow_door.SlowDoor(route, catalogue, tritons).add_to(server)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from libs.clock import Clock
 from libs.errors import Invalid, Precondition, Violation, collecting
-from libs.idempotency import once
+from libs.idempotency import once, once_after
 from libs.paging import page
 from libs.postgres import Database
 from libs.watch import Publisher
@@ -93,17 +93,25 @@ class ExperimentationServicer(ExperimentationServiceServicer):
         )
 
     async def StartExperiment(self, request: pb.StartExperimentRequest, context: Any) -> pb.StartExperimentResponse:
-        async def start() -> pb.StartExperimentResponse:
-            started = (await self._experiments.hold(request.name)).started(self._clock.now())
+        async def startable(experiment: Experiment) -> Experiment:
+            started = experiment.started(self._clock.now())
             require_room(started, await self._experiments.running(started.model))
-            # last, as it is the one that waits for a sibling; unanswered, nothing starts and what runs goes on
-            started.require_ready(await self._serving.ready_versions(started.model))
+            return started
+
+        async def ask() -> frozenset[str]:
+            # only where nothing else is in the way; unanswered, nothing starts and what runs goes on
+            started = await startable(await self._experiments.get(request.name))
+            return await self._serving.ready_versions(started.model)
+
+        async def start(ready: frozenset[str]) -> pb.StartExperimentResponse:
+            started = await startable(await self._experiments.hold(request.name))
+            started.require_ready(ready)
             saved = await self._experiments.save(started)
             return pb.StartExperimentResponse(
                 experiment=experiment_message(saved), allocation=allocation_message(saved)
             )
 
-        return await once(self._database, request, pb.StartExperimentResponse, start)
+        return await once_after(self._database, request, ask, pb.StartExperimentResponse, start)
 
     async def StopExperiment(self, request: pb.StopExperimentRequest, context: Any) -> pb.StopExperimentResponse:
         async def stop() -> pb.StopExperimentResponse:

@@ -26,7 +26,7 @@ from services.model_serving.domain.deployment import Deployment, PlacementState,
 from services.model_serving.domain.reconcile import Unseen
 from services.model_serving.domain.usage import Users, require_unused
 from services.model_serving.servers import messages
-from services.model_serving.servers.registry import Once
+from services.model_serving.servers.registry import Once, OnceAfter
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class DeploymentServer(DeploymentServiceServicer):
         deployments: Deployments,
         publisher: Publisher[deployment_pb2.Deployment],
         once: Once,
+        once_after: OnceAfter,
         clock: Clock,
         is_ourselves: Callable[[str], Awaitable[bool]],
         users: Sequence[Users],
@@ -126,6 +127,7 @@ class DeploymentServer(DeploymentServiceServicer):
         self._deployments = deployments
         self._publisher = publisher
         self._once = once
+        self._once_after = once_after
         self._clock = clock
         self._is_ourselves = is_ourselves
         self._users = users
@@ -181,14 +183,16 @@ class DeploymentServer(DeploymentServiceServicer):
         return pb.ListDeploymentsResponse(deployments=map(messages.deployment, found), next_page_token=token)
 
     async def DeleteDeployment(self, request: pb.DeleteDeploymentRequest, context: Any) -> pb.DeleteDeploymentResponse:
-        async def perform() -> pb.DeleteDeploymentResponse:
+        async def ask() -> None:
             current = await self._deployments.get_deployment(request.model, request.version)
             if not (request.force or current.deleting):
                 await require_unused(self._users, request.model, request.version)
+
+        async def perform(_: None) -> pb.DeleteDeploymentResponse:
             deleting = await self._deployments.delete_deployment(request.model, request.version, self._clock.now())
             return pb.DeleteDeploymentResponse(deployment=messages.deployment(deleting))
 
-        return await self._once(request, pb.DeleteDeploymentResponse, perform)
+        return await self._once_after(request, ask, pb.DeleteDeploymentResponse, perform)
 
     async def WatchDeployments(
         self, request: pb.WatchDeploymentsRequest, context: Any

@@ -23,6 +23,7 @@ from services.model_serving.domain.signature import Signature
 from services.model_serving.servers import messages
 
 Answer = TypeVar("Answer", bound=Message)
+Heard = TypeVar("Heard")
 
 
 class Once(Protocol):
@@ -30,6 +31,18 @@ class Once(Protocol):
 
     async def __call__(
         self, request: Mutation, answer_type: type[Answer], perform: Callable[[], Awaitable[Answer]]
+    ) -> Answer: ...
+
+
+class OnceAfter(Protocol):
+    """libs.idempotency.once_after, of this service's database."""
+
+    async def __call__(
+        self,
+        request: Mutation,
+        ask: Callable[[], Awaitable[Heard]],
+        answer_type: type[Answer],
+        perform: Callable[[Heard], Awaitable[Answer]],
     ) -> Answer: ...
 
 

@@ -8,7 +8,7 @@ from prometheus_client import Gauge
 
 from libs.clock import Clock
 from libs.errors import NotFound, Unavailable, collecting
-from libs.idempotency import once
+from libs.idempotency import once, once_after
 from libs.paging import page
 from libs.postgres import Database
 from penstock.routing.v1 import routing_service_pb2 as pb
@@ -64,13 +64,15 @@ class RoutingServicer(RoutingServiceServicer):
             route = messages.decode_route(request.route, faults)
             check_route(route, faults)
 
-        async def perform() -> pb.CreateRouteResponse:
+        async def ask() -> None:
             await self._require_existing(route, None)
+
+        async def perform(_: None) -> pb.CreateRouteResponse:
             stored = await self._routes.create(route, self._clock.now())
             await self._snapshots.wrote({route.model: stored.route})
             return pb.CreateRouteResponse(route=messages.encode_stored(stored))
 
-        return await once(self._database, request, pb.CreateRouteResponse, perform)
+        return await once_after(self._database, request, ask, pb.CreateRouteResponse, perform)
 
     async def GetRoute(self, request: pb.GetRouteRequest, context: Any) -> pb.GetRouteResponse:
         with collecting() as faults:
@@ -93,15 +95,18 @@ class RoutingServicer(RoutingServiceServicer):
                 check_route(route, faults)
             return route
 
-        async def perform() -> pb.UpdateRouteResponse:
+        async def ask() -> None:
+            # what another names meanwhile was asked about by them: only the versions of this request are new
             before = (await self._routes.get(request.route.model)).route
             await self._require_existing(change(before), before)
+
+        async def perform(_: None) -> pb.UpdateRouteResponse:
             now = self._clock.now()
             stored = await self._routes.change(request.route.model, request.route.etag, now, change)
             await self._snapshots.wrote({stored.route.model: stored.route})
             return pb.UpdateRouteResponse(route=messages.encode_stored(stored))
 
-        return await once(self._database, request, pb.UpdateRouteResponse, perform)
+        return await once_after(self._database, request, ask, pb.UpdateRouteResponse, perform)
 
     async def DeleteRoute(self, request: pb.DeleteRouteRequest, context: Any) -> pb.DeleteRouteResponse:
         with collecting() as faults:

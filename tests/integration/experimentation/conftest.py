@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -27,18 +28,23 @@ from tests.polling import eventually_async
 
 
 class Siblings(RoutingServiceServicer, DeploymentServiceServicer):
-    """Default versions, and versions 1 to 3 of every model, ready unless `states` says; fails with `error`, if any."""
+    """Default versions, and versions 1 to 3 of every model, ready unless `states` says; fails with `error`, if any.
+    `together` is waited for before deployments are listed.
+    """
 
     def __init__(self) -> None:
         self.defaults: dict[str, str] = {}
         self.error: Exception | None = None
         self.masks: list[list[str]] = []
         self.states: dict[tuple[str, str], int] = {}
+        self.together: asyncio.Barrier | None = None
 
     async def ListDeployments(self, request, context):
         """One a page, so that a reader which forgets the second is found out."""
         if self.error:
             raise self.error
+        if self.together:
+            await self.together.wait()
         version = int(request.page_token or "1")
         state = self.states.get((request.model, str(version)), Deployment.STATE_READY)
         found = [Deployment(model=request.model, version=str(version), state=state)] if state else []

@@ -39,12 +39,16 @@ class Siblings(
     ExperimentationServiceServicer,
     HealthMonitoringServiceServicer,
 ):
-    """model_serving, experimentation and health_monitoring, as far as routing hears them."""
+    """model_serving, experimentation and health_monitoring, as far as routing hears them.
+
+    `together`, if any, is waited for before a version is told of.
+    """
 
     def __init__(self):
         self.fleet = Publisher()
         self.allocations = Publisher()
         self.health = Publisher()
+        self.together = None
         self._servers = []
 
     async def start(self, ports):
@@ -73,6 +77,8 @@ class Siblings(
             publisher.publish([])
 
     async def GetModelVersion(self, request, context):
+        if self.together:
+            await self.together.wait()
         if request.version == UNREGISTERED:
             raise NotFound("MODEL_VERSION_NOT_FOUND", "no such version")
         return registry.GetModelVersionResponse()
