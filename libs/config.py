@@ -49,6 +49,13 @@ class Environment:
             self._faults.append(f"{name}={text!r} is not host:port")
         return text
 
+    def switch(self, name: str, default: bool) -> bool:
+        """`on` or `off`."""
+        text = self.text(name, "on" if default else "off")
+        if text not in ("on", "off"):
+            self._faults.append(f"{name}={text!r} is neither on nor off")
+        return text == "on"
+
     def pairs(self, name: str, default: str | None = None) -> dict[str, str]:
         """`a=x,b=y`."""
         text = self.text(name, default)

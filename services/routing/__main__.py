@@ -1,6 +1,7 @@
 """python -m services.routing"""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,8 @@ from libs import serve
 from libs.channels import open_channel
 from libs.clock import SystemClock
 from libs.postgres import Database
-from penstock.routing.v1 import routing_service_pb2 as pb
+from penstock.routing.v1 import access_service_pb2, routing_service_pb2
+from penstock.routing.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from penstock.routing.v1.routing_service_pb2_grpc import add_RoutingServiceServicer_to_server
 from services.routing import clients, config
 from services.routing.compilation import Compilation
@@ -21,11 +23,15 @@ from services.routing.domain.known import Ears
 from services.routing.domain.policy import Route
 from services.routing.recording import Recorder
 from services.routing.servers import public
+from services.routing.servers.access import AccessServicer
 from services.routing.servers.routing import RoutingServicer
 from services.routing.servers.snapshots import Snapshots
 from services.routing.servers.texts import Texts
+from services.routing.stores.admin_key import ensure_a_key
 from services.routing.stores.history import PostgresHistory
+from services.routing.stores.keys import PostgresKeys
 from services.routing.stores.last_known import LastKnownFile
+from services.routing.stores.limits import PostgresLimits
 from services.routing.stores.routes import PostgresRoutes
 from services.routing.xds.ads import Ads
 from services.routing.xds.export import export
@@ -42,7 +48,7 @@ Word = TypeVar("Word")
 async def build(settings: config.Config) -> serve.App:
     clock = SystemClock()
     database = Database(settings.postgres_dsn, NAME, MIGRATIONS)
-    routes = PostgresRoutes(database)
+    routes, keys, limits = PostgresRoutes(database), PostgresKeys(database), PostgresLimits(database)
     mesh = open_channel(settings.mesh_address)
     ads = Ads(clock)
     last_known = LastKnownFile(settings.state_dir)
@@ -76,13 +82,23 @@ async def build(settings: config.Config) -> serve.App:
         snapshots=snapshots,
         clock=clock,
     )
+    access = AccessServicer(database=database, keys=keys, limits=limits, random=secrets.token_bytes, clock=clock)
 
     def register(server: grpc.aio.Server) -> None:
         add_RoutingServiceServicer_to_server(servicer, server)
+        add_AccessServiceServicer_to_server(access, server)
         ads.register(server)
 
+    async def listen_to_keys() -> None:
+        if settings.auth:
+            await ensure_a_key(keys, settings.state_dir, secrets.token_bytes, clock)
+        await _listen(keys.watch(), ears.keys)
+
     return serve.App(
-        services=[pb.DESCRIPTOR.services_by_name["RoutingService"].full_name],
+        services=[
+            routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name,
+            access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
+        ],
         register=register,
         reflected=public.SERVICES,
         background=[
@@ -90,6 +106,8 @@ async def build(settings: config.Config) -> serve.App:
             compilation.run(),
             recorder.run(),
             _listen(routes.watch(), ears.routes),
+            _listen(limits.watch(), ears.limits),
+            listen_to_keys(),
             _listen(clients.follow_deployed(mesh), ears.deployed),
             _listen(clients.follow_allocations(mesh), ears.allocations),
             _listen(clients.follow_unhealthy(mesh), ears.unhealthy),

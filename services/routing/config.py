@@ -17,7 +17,9 @@ class Config:
     mesh_address: str
     """host:port of the mesh listener, the only way to siblings."""
     state_dir: Path
-    """What is known last is kept here, for a start while everybody else is down."""
+    """What is known last is kept here, for a start while everybody else is down; and the first key, in `admin.key`."""
+    auth: bool
+    """Whether callers need keys. If so, and none was ever made, the first start makes one."""
 
 
 def read(variables: Mapping[str, str]) -> Config:
@@ -33,6 +35,7 @@ def read(variables: Mapping[str, str]) -> Config:
         postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS"),
         state_dir=environment.path("PENSTOCK_STATE_DIR"),
+        auth=environment.switch("PENSTOCK_AUTH", default=False),
     )
     environment.check()
     return config

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from services.routing.domain.policy import Allocation, Deployment, Inputs, Route, Server, Unhealthy
+from services.routing.domain.policy import Allocation, ApiKey, Deployment, Inputs, RateLimit, Route, Server, Unhealthy
 
 Said = TypeVar("Said")
 
@@ -26,6 +26,8 @@ class Known:
     deployed: Deployed | None = None
     allocations: tuple[Allocation, ...] | None = None
     unhealthy: tuple[Unhealthy, ...] | None = None
+    keys: tuple[ApiKey, ...] | None = None
+    limits: tuple[RateLimit, ...] | None = None
 
     @property
     def sufficient(self) -> bool:
@@ -34,11 +36,18 @@ class Known:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        said = {"routes": self.routes, "deployments": self.deployed, "allocations": self.allocations}
-        return tuple(name for name, word in (said | {"health": self.unhealthy}).items() if word is None)
+        said = {
+            "routes": self.routes,
+            "deployments": self.deployed,
+            "allocations": self.allocations,
+            "health": self.unhealthy,
+            "keys": self.keys,
+            "limits": self.limits,
+        }
+        return tuple(name for name, word in said.items() if word is None)
 
     def inputs(self) -> Inputs:
-        """With nobody known to be unhealthy and no experiment where their owners have never spoken."""
+        """With nobody known to be unhealthy, no experiment, key and limit where their owners have never spoken."""
         deployed = self.deployed or Deployed()
         return Inputs(
             servers=deployed.servers,
@@ -46,6 +55,8 @@ class Known:
             routes=self.routes or (),
             allocations=self.allocations or (),
             unhealthy=self.unhealthy or (),
+            keys=self.keys or (),
+            limits=self.limits or (),
         )
 
 
@@ -75,6 +86,12 @@ class Ears:
 
     def unhealthy(self, said: tuple[Unhealthy, ...]) -> None:
         self._hear(replace(self._known, unhealthy=said))
+
+    def keys(self, said: tuple[ApiKey, ...]) -> None:
+        self._hear(replace(self._known, keys=_kept(self._known.keys, said, lambda k: k.id)))
+
+    def limits(self, said: tuple[RateLimit, ...]) -> None:
+        self._hear(replace(self._known, limits=_kept(self._known.limits, said, lambda limit: limit.name)))
 
     async def news(self) -> Known:
         """The newest, once it differs from what was returned last; however much happened meanwhile."""

@@ -8,14 +8,17 @@ from typing import Any, TypeAlias
 
 from services.routing.domain.policy import (
     Allocation,
+    ApiKey,
     Deployment,
     Exhausted,
     Inputs,
     LoadBalancing,
     ModelVersion,
     Range,
+    RateLimit,
     Retries,
     Route,
+    Scope,
     Server,
     Unhealthy,
 )
@@ -25,7 +28,7 @@ Key: TypeAlias = tuple[str, str]
 """Type (`route`, `Cluster`) and name."""
 Manifest: TypeAlias = Mapping[Key, str]
 """The hash of each part."""
-Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted
+Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit
 
 ROUTE = "route"
 NAMES: Mapping[str, Callable[[Any], str]] = {
@@ -35,6 +38,8 @@ NAMES: Mapping[str, Callable[[Any], str]] = {
     "allocation": lambda allocation: f"{allocation.model}/{allocation.experiment}",
     "unhealthy": lambda target: f"{target.model}/{target.version}@{target.server}" if target.model else target.server,
     "exhausted": lambda budget: f"{budget.tenant}/{budget.model}",
+    "api_key": lambda key: key.id,
+    "rate_limit": lambda limit: limit.name,
 }
 """How an input of each type is named."""
 
@@ -69,6 +74,8 @@ def input_groups(inputs: Inputs) -> Mapping[str, Sequence[Input]]:
         "allocation": inputs.allocations,
         "unhealthy": inputs.unhealthy,
         "exhausted": inputs.exhausted,
+        "api_key": inputs.keys,
+        "rate_limit": inputs.limits,
     }
 
 
@@ -104,12 +111,14 @@ def content_hash(body: bytes) -> str:
 
 
 def encode(value: Input) -> bytes:
-    """Canonical: equal inputs have equal bytes."""
-    return json.dumps(asdict(value), sort_keys=True, separators=(",", ":")).encode()
+    """Canonical: equal inputs have equal bytes. Of keys who they are, not their hashes."""
+    content = asdict(value)
+    content.pop("sha256", None)
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def decode(kind: str, body: bytes) -> Input:
-    """What was encoded."""
+    """What was encoded; keys without hashes."""
     return DECODERS[kind](json.loads(body))
 
 
@@ -126,6 +135,8 @@ def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
         allocations=tuple(found["allocation"]),
         unhealthy=tuple(found["unhealthy"]),
         exhausted=tuple(found["exhausted"]),
+        keys=tuple(found["api_key"]),
+        limits=tuple(found["rate_limit"]),
     )
 
 
@@ -151,4 +162,6 @@ DECODERS: Mapping[str, Callable[[Any], Input]] = {
     "allocation": _allocation,
     "unhealthy": lambda content: Unhealthy(**content),
     "exhausted": lambda content: Exhausted(**content),
+    "api_key": lambda content: ApiKey(**content | {"sha256": "", "roles": tuple(content["roles"])}),
+    "rate_limit": lambda content: RateLimit(**content | {"scope": Scope(content["scope"])}),
 }

@@ -107,6 +107,43 @@ class Exhausted:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that is good, by its SHA-256 in hexadecimal digits; the key itself is known to its holder only.
+
+    `roles` ascend.
+    """
+
+    id: str
+    sha256: str
+    tenant: str
+    principal: str
+    roles: tuple[str, ...]
+
+
+class Scope(StrEnum):
+    """What has a bucket of its own."""
+
+    TENANT = "TENANT"
+    UNIT = "UNIT"
+    """Each routing key of each tenant; a tenant's calls without one share a bucket."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A bucket of `burst` tokens, filled with `requests_per_second`. Without a tenant: every tenant, each its own.
+
+    `shadow`: what is above is counted, not refused.
+    """
+
+    name: str
+    tenant: str
+    scope: Scope
+    requests_per_second: float
+    burst: int
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a policy is compiled from. The order of its tuples carries no meaning."""
 
@@ -116,3 +153,5 @@ class Inputs:
     allocations: tuple[Allocation, ...] = ()
     unhealthy: tuple[Unhealthy, ...] = ()
     exhausted: tuple[Exhausted, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
+    limits: tuple[RateLimit, ...] = ()

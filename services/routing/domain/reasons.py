@@ -6,7 +6,16 @@ from typing import Any
 
 from services.routing.domain.history import Write
 from services.routing.domain.parts import ROUTE, Input, Key
-from services.routing.domain.policy import Allocation, Deployment, Exhausted, Route, Server, Unhealthy
+from services.routing.domain.policy import (
+    Allocation,
+    ApiKey,
+    Deployment,
+    Exhausted,
+    RateLimit,
+    Route,
+    Server,
+    Unhealthy,
+)
 
 MOST_LINES = 20
 OWNERS = {
@@ -15,9 +24,11 @@ OWNERS = {
     "allocation": "experimentation",
     "unhealthy": "health_monitoring",
     "exhausted": "cost_tracking",
+    "api_key": "routing",
+    "rate_limit": "routing",
 }
-"""Who changes inputs of a type; routes are written by people."""
-TITLES = {"unhealthy": "health of", "exhausted": "budget of"}
+"""Who changes inputs of a type; routes are written by people. So are keys and limits: a key's record says by whom."""
+TITLES = {"unhealthy": "health of", "exhausted": "budget of", "api_key": "API key", "rate_limit": "rate limit"}
 SOMEBODY = "unknown"
 BUCKETS_PER_PERCENT = 100
 
@@ -112,6 +123,18 @@ def _budget(_: Exhausted | None, after: Exhausted | None) -> str:
     return "is spent" if after else "is not spent any more"
 
 
+def _key(_: ApiKey | None, after: ApiKey | None) -> str:
+    return f"made for {after.tenant}/{after.principal} ({', '.join(after.roles)})" if after else "revoked"
+
+
+def _limit(limit: RateLimit | None) -> str:
+    if limit is None:
+        return "none"
+    whose = limit.tenant or "every tenant"
+    shadow = ", shadow" if limit.shadow else ""
+    return f"{limit.requests_per_second:g}/s, burst {limit.burst} ({whose}, {limit.scope}{shadow})"
+
+
 WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     ROUTE: _route,
     "server": lambda before, after: f"{_address(before)} -> {_address(after)}",
@@ -119,4 +142,6 @@ WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     "allocation": lambda before, after: f"{_shares(before)} -> {_shares(after)}",
     "unhealthy": _health,
     "exhausted": _budget,
+    "api_key": _key,
+    "rate_limit": lambda before, after: f"{_limit(before)} -> {_limit(after)}",
 }

@@ -11,10 +11,11 @@ from penstock.experimentation.v1 import experimentation_service_pb2
 from penstock.feature_store.v1 import feature_registry_service_pb2, feature_serving_service_pb2
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2
 from penstock.model_serving.v1 import deployment_service_pb2, model_registry_service_pb2, prediction_service_pb2
-from penstock.routing.v1 import routing_service_pb2
+from penstock.routing.v1 import access_service_pb2, routing_service_pb2
 
 FILES: tuple[FileDescriptor, ...] = (
     service_pb2.DESCRIPTOR,
+    access_service_pb2.DESCRIPTOR,
     cost_tracking_service_pb2.DESCRIPTOR,
     deployment_service_pb2.DESCRIPTOR,
     experimentation_service_pb2.DESCRIPTOR,

@@ -11,17 +11,20 @@ from typing import Any, cast
 from services.routing.domain.known import Deployed, Known
 from services.routing.domain.policy import (
     Allocation,
+    ApiKey,
     Deployment,
     LoadBalancing,
     ModelVersion,
     Range,
+    RateLimit,
     Retries,
     Route,
+    Scope,
     Server,
     Unhealthy,
 )
 
-Item = Route | Server | Deployment | Allocation | Unhealthy
+Item = Route | Server | Deployment | Allocation | Unhealthy | ApiKey | RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ class LastKnownFile:
             "deployments": None if deployed is None else deployed.deployments,
             "allocations": known.allocations,
             "unhealthy": known.unhealthy,
+            "keys": known.keys,
+            "limits": known.limits,
         }
         text = {name: self._list(name, items) for name, items in lists.items()}
         fleet = f'{{"servers":{text.pop("servers")},"deployments":{text.pop("deployments")}}}'
@@ -96,11 +101,15 @@ def _decode(content: Any) -> Known:
         raise ValueError(f"format {content['format']} is not {FORMAT}")
     deployed, allocations = content["deployed"], content["allocations"]
     routes, unhealthy = content["routes"], content["unhealthy"]
+    # releases without keys and limits wrote neither
+    keys, limits = content.get("keys"), content.get("limits")
     return Known(
         routes=None if routes is None else tuple(_route(route) for route in routes),
         deployed=None if deployed is None else _fleet(deployed),
         allocations=None if allocations is None else tuple(_allocation(allocation) for allocation in allocations),
         unhealthy=None if unhealthy is None else tuple(Unhealthy(**target) for target in unhealthy),
+        keys=None if keys is None else tuple(ApiKey(**key | {"roles": tuple(key["roles"])}) for key in keys),
+        limits=None if limits is None else tuple(_limit(limit) for limit in limits),
     )
 
 
@@ -121,3 +130,8 @@ def _fleet(content: dict[str, Any]) -> Deployed:
 def _allocation(content: dict[str, Any]) -> Allocation:
     ranges = tuple(Range(**owned) for owned in content["ranges"])
     return Allocation(content["experiment"], content["model"], content["salt"], ranges)
+
+
+def _limit(content: dict[str, Any]) -> RateLimit:
+    fields = content | {"scope": Scope(content["scope"])}
+    return RateLimit(**cast(Any, fields))

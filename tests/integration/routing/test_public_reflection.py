@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from services.routing.servers import public
 from tests.polling import eventually_async
 
-NINE = {
+TEN = {
     "penstock.cost_tracking.v1.CostTrackingService",
     "penstock.experimentation.v1.ExperimentationService",
     "penstock.feature_store.v1.FeatureRegistryService",
@@ -18,6 +18,7 @@ NINE = {
     "penstock.model_serving.v1.DeploymentService",
     "penstock.model_serving.v1.ModelRegistryService",
     "penstock.model_serving.v1.PredictionService",
+    "penstock.routing.v1.AccessService",
     "penstock.routing.v1.RoutingService",
 }
 
@@ -43,7 +44,7 @@ async def ask(mesh, request):
 
 async def test_everything_public_is_listed(ask):
     listed = {service.name for service in (await ask(list_services="")).list_services_response.service}
-    assert listed >= NINE | {"inference.GRPCInferenceService", "grpc.health.v1.Health"}
+    assert listed >= TEN | {"inference.GRPCInferenceService", "grpc.health.v1.Health"}
 
 
 @pytest.mark.parametrize("service", public.SERVICES)

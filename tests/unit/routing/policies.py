@@ -6,14 +6,17 @@ from hypothesis import strategies as st
 
 from services.routing.domain.policy import (
     Allocation,
+    ApiKey,
     Deployment,
     Exhausted,
     Inputs,
     LoadBalancing,
     ModelVersion,
     Range,
+    RateLimit,
     Retries,
     Route,
+    Scope,
     Server,
     Unhealthy,
 )
@@ -22,6 +25,24 @@ SERVERS = ("a", "b", "c")
 MODELS = ("m", "n")
 VERSIONS = ("1", "2", "3")
 
+tenants = st.sampled_from(("t", "u"))
+keys = st.builds(
+    ApiKey,
+    st.sampled_from(("aaaaaaaaaaaa", "bbbbbbbbbbbb")),
+    st.sampled_from(("0" * 64, "f" * 64)),
+    tenants,
+    st.just("somebody"),
+    st.sets(st.sampled_from(("admin", "caller")), min_size=1).map(lambda roles: tuple(sorted(roles))),
+)
+limits = st.builds(
+    RateLimit,
+    st.sampled_from(("l1", "l2")),
+    tenants | st.just(""),
+    st.sampled_from(Scope),
+    st.sampled_from((0.5, 100.0)),
+    st.sampled_from((1, 10)),
+    st.booleans(),
+)
 targets = st.builds(ModelVersion, st.sampled_from(MODELS), st.sampled_from(VERSIONS))
 
 
@@ -70,4 +91,6 @@ def inputs(draw: st.DrawFn) -> Inputs:
             draw(st.lists(sick | sick_version, max_size=4, unique_by=lambda u: (u.server, u.model, u.version)))
         ),
         exhausted=tuple(draw(st.lists(st.builds(Exhausted, st.just("t"), st.sampled_from(("", "m"))), max_size=1))),
+        keys=tuple(draw(st.lists(keys, max_size=2, unique_by=lambda key: key.id))),
+        limits=tuple(draw(st.lists(limits, max_size=2, unique_by=lambda limit: limit.name))),
     )

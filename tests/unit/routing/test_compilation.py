@@ -88,6 +88,8 @@ async def test_the_first_start_waits_for_everybody():
         ears.routes(ROUTES)
         ears.deployed(DEPLOYED)
         ears.allocations(())
+        ears.keys(())
+        ears.limits(())
         await asyncio.sleep(0)
         assert published.nothing_more
         ears.unhealthy((Unhealthy("a", "down"),))
@@ -99,11 +101,11 @@ async def test_the_first_start_does_not_wait_for_ever_and_says_what_it_lacks(cap
     with caplog.at_level(logging.WARNING):
         async with running(Known(routes=ROUTES, deployed=DEPLOYED), patience=0) as (_, published, _):
             assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
-    assert "compiling without allocations and health" in caplog.text
+    assert "compiling without allocations and health and keys and limits" in caplog.text
 
 
 async def test_what_was_known_before_a_restart_is_compiled_at_once():
-    last = Known(ROUTES, DEPLOYED, (), (Unhealthy("a", "down"),))
+    last = Known(ROUTES, DEPLOYED, (), (Unhealthy("a", "down"),), (), ())
     async with running(last) as (ears, published, _):
         assert (await published.next()).revision == compiled(last.inputs()).revision
         ears.unhealthy(())
@@ -111,7 +113,7 @@ async def test_what_was_known_before_a_restart_is_compiled_at_once():
 
 
 async def test_hearing_the_same_again_compiles_nothing():
-    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, _):
+    async with running(Known(ROUTES, DEPLOYED, (), (), (), ())) as (ears, published, _):
         await published.next()
         ears.deployed(DEPLOYED)
         ears.allocations((Allocation("e", "m", "s", ()),))
@@ -130,7 +132,7 @@ async def test_what_changes_during_a_compile_is_compiled_together():
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
         return compiled(inputs)
 
-    async with running(Known(ROUTES, DEPLOYED, (), ()), compile_snapshot=slow) as (ears, published, _):
+    async with running(Known(ROUTES, DEPLOYED, (), (), (), ()), compile_snapshot=slow) as (ears, published, _):
         await begun.wait()
         for version in "23456789":
             ears.routes((Route("m", version),))
@@ -142,7 +144,7 @@ async def test_what_changes_during_a_compile_is_compiled_together():
 
 async def test_a_bad_input_leaves_the_last_policy_in_force(caplog):
     with caplog.at_level(logging.ERROR):
-        async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
+        async with running(Known(ROUTES, DEPLOYED, (), (), (), ())) as (ears, published, memory):
             await published.next()
             ears.routes((Route("m", "bad"),))
             await eventually_async(lambda: "could not be compiled" in caplog.text)
@@ -156,7 +158,7 @@ async def test_a_full_disk_stops_nothing(caplog):
     memory = Memory()
     memory.full = True
     with caplog.at_level(logging.ERROR):
-        async with running(Known(ROUTES, DEPLOYED, (), ()), memory=memory) as (ears, published, _):
+        async with running(Known(ROUTES, DEPLOYED, (), (), (), ()), memory=memory) as (ears, published, _):
             await published.next()
             ears.routes((Route("m", "2"),))
             await published.next()
@@ -164,20 +166,20 @@ async def test_a_full_disk_stops_nothing(caplog):
 
 
 async def test_what_is_in_force_is_kept():
-    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
+    async with running(Known(ROUTES, DEPLOYED, (), (), (), ())) as (ears, published, memory):
         await published.next()
         ears.routes((Route("m", "2"),))
         await published.next()
-        await eventually_async(lambda: memory.known == Known((Route("m", "2"),), DEPLOYED, (), ()))
+        await eventually_async(lambda: memory.known == Known((Route("m", "2"),), DEPLOYED, (), (), (), ()))
 
 
 async def test_the_newest_is_kept_when_routing_stops():
-    async with running(Known(ROUTES, DEPLOYED, (), ())) as (ears, published, memory):
+    async with running(Known(ROUTES, DEPLOYED, (), (), (), ())) as (ears, published, memory):
         await published.next()
         await eventually_async(lambda: memory.known is not None)
         ears.routes((Route("m", "2"),))
         await published.next()
-    assert memory.known == Known((Route("m", "2"),), DEPLOYED, (), ())
+    assert memory.known == Known((Route("m", "2"),), DEPLOYED, (), (), (), ())
 
 
 def snapshot(**clusters):

@@ -1,6 +1,7 @@
 """A policy taken apart can be put together again; a hundred of them share what they have in common."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given, settings
@@ -28,6 +29,11 @@ contents = st.dictionaries(
 )
 
 
+def recorded(parts):
+    """Without what the history must never have."""
+    return {key: replace(part, sha256="") if key[0] == "api_key" else part for key, part in parts.items()}
+
+
 def by_key(given_inputs):
     groups = input_groups(given_inputs)
     return {(kind, name): each for kind, group in groups.items() for name, each in named_inputs(kind, group).items()}
@@ -37,8 +43,8 @@ def by_key(given_inputs):
 def test_what_is_encoded_comes_out(given_inputs):
     parts = by_key(given_inputs)
     encoded = {key: encode(each) for key, each in parts.items()}
-    assert {key: decode(key[0], body) for key, body in encoded.items()} == parts
-    assert by_key(inputs_of(encoded)) == parts
+    assert {key: decode(key[0], body) for key, body in encoded.items()} == recorded(parts)
+    assert by_key(inputs_of(encoded)) == recorded(parts)
     assert len(parts) == sum(len(getattr(given_inputs, name)) for name in given_inputs.__slots__)
 
 

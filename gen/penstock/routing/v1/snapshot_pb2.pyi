@@ -78,7 +78,8 @@ class Snapshot(_message.Message):
     @_builtins.property
     def authors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who changed something since the snapshot before, ascending: principals that wrote routes, and `model_serving`,
-        `experimentation` and `health_monitoring` for what they own. `routing` where its own release made the difference.
+        `experimentation` and `health_monitoring` for what they own. `routing` where its own release made the difference, or
+        keys and limits did: of a key its record says who.
         """
 
     @_builtins.property
@@ -158,7 +159,9 @@ class Difference(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Of a resource as in `Cluster`; of an input `route`, `server`, `deployment`, `allocation` or `unhealthy`."""
+    """Of a resource as in `Cluster`; of an input `route`, `server`, `deployment`, `allocation`, `unhealthy`,
+    `api_key` (never with its hash) or `rate_limit`.
+    """
     name: _builtins.str
     """Its name: of a resource Envoy's, of a route the model."""
     change: Global___Change.ValueType
