@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from clients.cli import deploy, experiment, explain, model, predict, proxies, route, snapshot, spend, stack
+from clients.cli import deploy, experiment, explain, key, limit, model, predict, proxies, route, snapshot, spend, stack
 from clients.cli.failures import told
 from clients.cli.session import Session
 
@@ -39,6 +39,8 @@ app.command("predict")(predict.predict)
 app.add_typer(explain.app, name="explain")
 app.add_typer(spend.app, name="spend")
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(key.app, name="key")
+app.add_typer(limit.app, name="limit")
 
 
 def show_version(wanted: bool) -> None:
@@ -51,7 +53,7 @@ def show_version(wanted: bool) -> None:
 def connect(
     context: typer.Context,
     address: Annotated[str, typer.Option(envvar="PENSTOCK_ADDRESS", help="host:port of the ingress")] = "",
-    api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="nothing checks one yet")] = "",
+    api_key: Annotated[str, typer.Option(envvar="PENSTOCK_API_KEY", help="without it, the local stack's own")] = "",
     version: Annotated[  # noqa: ARG001  its callback has answered before
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,

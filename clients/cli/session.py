@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.places import default_home
 from deploy.local.ports import Ports
 from penstock_client import Penstock
 
@@ -34,7 +36,7 @@ class Session:
     def at(cls, address: str, api_key: str) -> Session:
         """The ingress at `address`, or that of the local stack. Raises BadPort."""
         where = address or f"localhost:{Ports.from_environment(os.environ)['ingress']}"
-        key = header(api_key, "--api-key")
+        key = credential(address, api_key)
         return cls(lambda: Penstock(where, api_key=key), address=where)
 
     @cached_property
@@ -65,6 +67,18 @@ class Session:
 
 def session(context: typer.Context) -> Session:
     return context.find_object(Session) or Session.at("", "")
+
+
+def credential(address: str, named: str) -> str:
+    """The key that is named; without one, where no address is named either, the first key of the local stack, if it has
+    made one and this user may read it. Nobody else is sent that."""
+    key = named
+    if not (named or address):
+        with suppress(OSError, UnicodeDecodeError):
+            key = (default_home() / "data" / "routing" / "admin.key").read_text("ascii").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise typer.BadParameter("the API key has characters that cannot be sent: only printable ASCII can")
+    return key
 
 
 def header(text: str, option: str) -> str:

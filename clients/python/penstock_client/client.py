@@ -15,6 +15,7 @@ from penstock.health_monitoring.v1.health_monitoring_service_pb2_grpc import Hea
 from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from penstock.model_serving.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from penstock.model_serving.v1.prediction_service_pb2_grpc import PredictionServiceStub
+from penstock.routing.v1.access_service_pb2_grpc import AccessServiceStub
 from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 
 DEADLINE_SECONDS = 5.0
@@ -48,6 +49,7 @@ class Penstock:
         """Point every stub at the channel."""
         self._channel = channel
         self.routing = RoutingServiceStub(channel)
+        self.access = AccessServiceStub(channel)
         self.models = ModelRegistryServiceStub(channel)
         self.deployments = DeploymentServiceStub(channel)
         self.predictions = PredictionServiceStub(channel)

@@ -17,7 +17,7 @@ from penstock.cost_tracking.v1 import cost_tracking_service_pb2
 from penstock.experimentation.v1 import experimentation_service_pb2
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2
 from penstock.model_serving.v1 import deployment_service_pb2, model_registry_service_pb2, prediction_service_pb2
-from penstock.routing.v1 import routing_service_pb2
+from penstock.routing.v1 import access_service_pb2, routing_service_pb2
 from penstock_client import Penstock
 
 SERVICES = {
@@ -29,6 +29,7 @@ SERVICES = {
         deployment_service_pb2,
         model_registry_service_pb2,
         prediction_service_pb2,
+        access_service_pb2,
         routing_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
