@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from deploy.local import envoy, probes, redis, triton
 from deploy.local.part import Part
 from deploy.local.places import Places
-from deploy.local.ports import SERVICES, TRITONS, Ports
+from deploy.local.ports import DEFAULTS, SERVICES, TRITONS, Ports
 from deploy.local.postgres import Postgres
 
 STORES = ("postgres", "redis")
@@ -52,7 +52,7 @@ def _build(name: str, places: Places, ports: Ports, names: Sequence[str], durabl
         env=environment(places, ports, name),
         ready=probes.grpc_health(ports[name]),
         needs=tuple(store for store in STORES if store in names),
-        ports=(name, f"{name}_metrics"),
+        ports=(name, *(p for p in (f"{name}_http",) if p in DEFAULTS), f"{name}_metrics"),
         tier=3,
         # drains: first Envoy must notice, then calls in flight may end
         grace=15.0,
@@ -77,6 +77,8 @@ def environment(places: Places, ports: Ports, name: str) -> Mapping[str, str]:
     own["PENSTOCK_METRICS_PORT"] = str(ports[f"{name}_metrics"])
     if name in SERVICES:
         own["PENSTOCK_LISTEN"] = f"127.0.0.1:{ports[name]}"
+    if f"{name}_http" in DEFAULTS:
+        own["PENSTOCK_HTTP_LISTEN"] = f"127.0.0.1:{ports[f'{name}_http']}"
     return own
 
 

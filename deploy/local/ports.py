@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, int] = {
     "mesh": 10001,
     "envoy_admin": 9901,
     **{name: 50051 + n for n, name in enumerate(SERVICES)},
+    "model_serving_http": 50080,
     **{f"{name}_metrics": 51051 + n for n, name in enumerate((*SERVICES, "logship"))},
     "triton_a_http": 8000,
     "triton_a_grpc": 8001,

@@ -20,7 +20,9 @@ from services.model_serving.domain.deployment import Server
 from services.model_serving.domain.fleet import Fleet
 from services.model_serving.domain.loading import Loader
 from services.model_serving.domain.prediction import Predictor
-from services.model_serving.servers import deployments, predictions, registry, slow_door
+from services.model_serving.servers import deployments, listener, predictions, registry, rest, slow_door
+from services.model_serving.servers.door import Door
+from services.model_serving.servers.questions import Questions
 from services.model_serving.stores import artifacts, placements, repository, rows, servers, versions
 
 NAME = "model_serving"
@@ -50,6 +52,8 @@ async def build(settings: config.Config) -> serve.App:
     routes = routing.Routing(mesh)
     users = (routes, experiments.Experiments(mesh))
     predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routes, clock.monotonic)
+    door, questions = Door(route), Questions(catalogue, tritons)
+    http = listener.Listener(rest.Rest(door, questions).application(), settings.http_listen)
     once, once_after = partial(idempotency.once, database), partial(idempotency.once_after, database)
 
     def register(server: grpc.aio.Server) -> None:
@@ -58,14 +62,14 @@ async def build(settings: config.Config) -> serve.App:
             fleet_store, placed, announcer.publisher, once, once_after, clock, triton.is_ourselves, users
         ).add_to(server)
         predictions.Predictions(predictor, clock).add_to(server)
-        slow_door.SlowDoor(route, catalogue, tritons).add_to(server)
+        slow_door.SlowDoor(door, questions).add_to(server)
 
     return serve.App(
         services=[server.SERVICE for server in (registry, deployments, predictions, slow_door)],
         register=register,
-        background=[database.keep_open(), fleet.run(), announcer.run(fleet.settled)],
+        background=[database.keep_open(), fleet.run(), announcer.run(fleet.settled), http.run()],
         components={"deployments": lambda: catalogue.loaded},
-        close=[mesh.close, native.close, tritons.close, database.close],
+        close=[http.close, mesh.close, native.close, tritons.close, database.close],
     )
 
 

@@ -14,6 +14,8 @@ from services.model_serving.domain.configuration import Backend
 class Config:
     address: Address
     """Where it listens."""
+    http_listen: str
+    """host:port of the REST form of the inference protocol."""
     postgres_dsn: str
     mesh_address: str
     """host:port of Envoy's mesh listener: the feature store and the native route."""
@@ -37,6 +39,7 @@ def read(variables: Mapping[str, str]) -> Config:
     listen = environment.address("PENSTOCK_LISTEN", "127.0.0.1:50053")
     config = Config(
         address=Address(listen, environment.integer("PENSTOCK_METRICS_PORT", 0)),
+        http_listen=environment.address("PENSTOCK_HTTP_LISTEN", "127.0.0.1:50080"),
         postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS", "127.0.0.1:10001"),
         artifacts=environment.path("PENSTOCK_ARTIFACTS_DIR"),

@@ -1,7 +1,7 @@
 """The native inference route, reached through the mesh listener: split, fallback, cost and health are decided there."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -20,6 +20,7 @@ LONGEST_SECONDS = 3600.0
 """Longer than any route lets a call take."""
 ROUTING_KEY = "x-penstock-routing-key"
 MODEL = "x-penstock-model"
+STREAM = ("x-penstock-stream", "Stream")
 SAYS = "x-penstock-"
 
 
@@ -27,6 +28,12 @@ class NativeRoute:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """The channel must set no deadline of its own."""
         self._stub = stubs.GRPCInferenceServiceStub(channel)
+        # one message out, then half closed: Envoy's filters read it as a ModelInfer, then STREAM makes one of it
+        self._stream: Any = channel.unary_stream(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )
 
     async def infer(
         self, request: Message, metadata: Sequence[tuple[str, str]], seconds: float | None
@@ -40,6 +47,18 @@ class NativeRoute:
             answer = await call
         headers = [(key, str(value)) for key, value in await call.initial_metadata() if key.startswith(SAYS)]
         return answer, headers
+
+    async def stream(
+        self, request: Message, metadata: Sequence[tuple[str, str]], seconds: float | None
+    ) -> AsyncIterator[Message]:
+        """Each answer to one request of a stream. Raises as `infer` does."""
+        call = self._stream(request, metadata=((MODEL, request.model_name), STREAM, *metadata), timeout=seconds)
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                async for answer in call:
+                    yield answer
+        finally:
+            call.cancel()
 
     async def run(self, question: Question, inputs: Sequence[Tensor], seconds: float | None) -> Inference:
         request = pb.ModelInferRequest(model_name=question.model, model_version=question.version)

@@ -32,6 +32,9 @@ def _add(into: Message, found: Message) -> None:
         same = batches.get(batch.batch_size) or into.batch_stats.add(batch_size=batch.batch_size)
         for stage in ("compute_input", "compute_infer", "compute_output"):
             _add_duration(getattr(same, stage), getattr(batch, stage))
+    for key, answers in found.response_stats.items():
+        for part in answers.DESCRIPTOR.fields:
+            _add_duration(getattr(into.response_stats[key], part.name), getattr(answers, part.name))
     into.memory_usage.extend(found.memory_usage)
 
 

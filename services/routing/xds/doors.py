@@ -10,13 +10,14 @@ from google.protobuf.message import Message
 
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import FilterConfig, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
-from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, refuse
+from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
 
 DEFAULT = "default"
 NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
 PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
+OVERWRITE = 2
 LONGEST_SILENCE = 300.0
 """Seconds after which a call is ended in which neither side has said anything."""
 
@@ -37,6 +38,11 @@ PUBLIC = (
     ("/grpc.health.v1.", "routing"),
     ("/inference.GRPCInferenceService/", "model_serving"),
 )
+MODEL_STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+ENCODING = "x-penstock-encoding"
+"""Says again how a caller's messages are compressed: gRPC keeps that from whoever answers them."""
+REST = "/v2"
+"""The REST form of the inference protocol."""
 BETWEEN_SERVICES = r"/penstock\.\w+\.v1\.\w+/(Watch\w+|DeliverRecords)"
 UNREAD = {"inference": packed(FilterConfig(disabled=True))}
 """For routes whose messages are no inferences: our filter leaves them alone."""
@@ -59,7 +65,10 @@ def table() -> tuple[str, Message]:
 
 def _inference() -> Iterator[dict[str, Any]]:
     slow = {"path": MODEL_INFER, "headers": [{"name": "x-penstock-door", "string_match": {"exact": "slow"}}]}
-    yield {"name": "slow-door", "match": slow, "route": _to("model_serving")}
+    encoding = [header(ENCODING, "%REQ(grpc-encoding)%", OVERWRITE)]
+    door = {"name": "slow-door", "route": _to("model_serving"), "request_headers_to_add": encoding}
+    yield {"match": slow, **door}
+    yield {"match": {"path": MODEL_STREAM_INFER}, **door, "typed_per_filter_config": UNREAD}
     # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
     # body from such routes only. A call that still has it afterwards met an error in our filter, and ends here.
     yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": {"cluster": UNSERVED, **CALLERS_LIMIT}}
@@ -76,6 +85,8 @@ def _services() -> Iterator[dict[str, Any]]:
             "route": _to(cluster),
             "typed_per_filter_config": UNREAD,
         }
+    rest = {"match": {"path_separated_prefix": REST}, "route": _to("model_serving_http")}
+    yield {"name": "rest", **rest, "typed_per_filter_config": UNREAD}
     message = "there is no %PATH(NQ)% here"
     yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message) | {"typed_per_filter_config": UNREAD}
 

@@ -13,6 +13,8 @@ from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, ref
 
 SET, ADD_IF_ABSENT = 2, 1
 RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
+# A message of a stream comes from the slow door as a ModelInfer, so that it is read as one, and leaves as what it is.
+METHOD = "/inference.GRPCInferenceService/Model%REQ(x-penstock-stream)%Infer"
 # An attempt that ends so is tried again. NOT_FOUND (grpc-status 5) is one of them: on a route that names a deployed
 # version it means that this server has lost it, as one does that has just restarted.
 RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-headers"
@@ -99,7 +101,7 @@ def _limits(model: ModelPolicy) -> dict[str, Any]:
     longest: dict[str, Any] = {"grpc_timeout_header_max": seconds(0)}
     if model.timeout > 0:
         longest["max_stream_duration"] = seconds(model.timeout)
-    return {"timeout": seconds(0), "max_stream_duration": longest}
+    return {"timeout": seconds(0), "max_stream_duration": longest, "path_rewrite": METHOD}
 
 
 def _answer(model: ModelPolicy, chain: Chain, owner: Slice | None = None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ async def serving(dsn, folder, *, mesh="127.0.0.1:1", **variables):
             "PENSTOCK_POSTGRES_DSN": dsn,
             "PENSTOCK_ARTIFACTS_DIR": str(folder / "artifacts"),
             "PENSTOCK_MESH_ADDRESS": mesh,
+            "PENSTOCK_HTTP_LISTEN": "127.0.0.1:0",
             "PENSTOCK_UNLOAD_DRAIN_SECONDS": "0.5",
             **variables,
         }
