@@ -8,6 +8,7 @@
     ├── Conflict        ABORTED              somebody else wrote first: read again, then write
     ├── Denied          PERMISSION_DENIED    the caller may not; asking again will not help
     ├── Exhausted       RESOURCE_EXHAUSTED   a limit; waiting may help
+    ├── TooLate         DEADLINE_EXCEEDED    it took longer than it may and was given up
     └── Unavailable     UNAVAILABLE          something that is needed cannot be reached; waiting may help
 
 `reason` is a value of penstock.errors.v1.ErrorReason without its prefix. Raise these from any layer;
@@ -28,7 +29,7 @@ class Violation:
 
 
 class PenstockError(Exception):
-    """Raise one of the eight below, never this."""
+    """Raise one of the nine below, never this."""
 
     def __init__(
         self,
@@ -64,6 +65,9 @@ class Denied(PenstockError): ...
 
 
 class Exhausted(PenstockError): ...
+
+
+class TooLate(PenstockError): ...
 
 
 class Unavailable(PenstockError): ...

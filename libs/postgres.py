@@ -6,8 +6,8 @@ transaction's connection, so several store calls commit or fail together without
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from libs.errors import Invalid, Unavailable, Violation
+from libs.errors import Unavailable
 from libs.migrations import migrate
+from libs.refusals import refusals
 
 log = logging.getLogger(__name__)
 
@@ -127,47 +128,32 @@ class Database:
         if ambient is not None:
             yield ambient
             return
-        # only here does an OSError speak of Postgres: in the block it may be the caller's own
-        with _errors(OSError):
-            if self._pool is None:
+        with refusals():
+            pool = self._pool
+            if pool is None:
                 raise ConnectionError("not connected yet")
-            connection = await self._pool.acquire(timeout=5)
+            try:
+                connection = await pool.acquire(timeout=5)
+            except OSError as error:  # only here does it speak of Postgres: in the block it may be the caller's own
+                raise ConnectionError(str(error)) from error
         try:
-            with _errors():
+            with refusals():
                 yield connection
+        except Unavailable as error:
+            if isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                await pool.expire_connections()  # they all lead to a server that has been demoted
+            raise
         finally:
-            await self._pool.release(connection)
+            await pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
         """Everything in this block, in whatever store, commits together. Inside another, a savepoint."""
         async with self.connection() as connection:
-            with _errors():
+            with refusals():
                 async with connection.transaction():
                     token = self._ambient.set(connection)
                     try:
                         yield connection
                     finally:
                         self._ambient.reset(token)
-
-
-@contextmanager
-def _errors(*more: type[Exception]) -> Generator[None]:
-    try:
-        yield
-    except (
-        *more,
-        ConnectionError,
-        # asyncpg's command_timeout raises the plain one
-        TimeoutError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.InterfaceError,
-        asyncpg.CannotConnectNowError,
-        asyncpg.AdminShutdownError,
-        asyncpg.CrashShutdownError,
-        asyncpg.TooManyConnectionsError,
-    ) as error:
-        message = "Postgres cannot be reached"
-        raise Unavailable("STORE_UNAVAILABLE", message, retry_after_seconds=1, store="postgres") from error
-    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as error:
-        raise Invalid([Violation("", "a text holds a NUL, which Postgres does not store")]) from error

@@ -24,6 +24,7 @@ CODES: Mapping[type[errors.PenstockError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.Denied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooLate: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
 

@@ -55,6 +55,8 @@ NEXT = {
     "PRICE_NOT_FOUND": "`penstock spend prices` lists the prices by id.",
     "TARGET_NOT_FOUND": "`penstock explain health` lists the targets.",
     "STORE_UNAVAILABLE": "`penstock status` shows what is down.",
+    "STORE_CONFLICT": "Somebody else changed the same thing at that moment: try again.",
+    "STORE_TIMEOUT": "The database took too long: `penstock status` shows whether it is well; then try again.",
     "SERVICE_UNAVAILABLE": "`penstock status` shows what is down.",
     "ROLE_REQUIRED": "Use a key that has one of these roles, or ask an administrator; `docs/roles.md` has them all.",
     "INVALID_PAGE_TOKEN": "The list changed hands while it was read: ask again.",

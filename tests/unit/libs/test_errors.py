@@ -7,10 +7,12 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from libs.errors import (
     AlreadyExists,
     Conflict,
+    Denied,
     Exhausted,
     Invalid,
     NotFound,
     Precondition,
+    TooLate,
     Unavailable,
     Violation,
     collecting,
@@ -36,6 +38,8 @@ def details(status, kind):
         (Invalid([Violation("a", "is wrong")]), grpc.StatusCode.INVALID_ARGUMENT),
         (Precondition("NO_WINNER", "none"), grpc.StatusCode.FAILED_PRECONDITION),
         (Conflict("ETAG_MISMATCH", "changed"), grpc.StatusCode.ABORTED),
+        (Denied("ROLE_REQUIRED", "not you"), grpc.StatusCode.PERMISSION_DENIED),
+        (TooLate("STORE_TIMEOUT", "given up"), grpc.StatusCode.DEADLINE_EXCEEDED),
         (Exhausted("INVALID_REQUEST", "slow down"), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (Unavailable("STORE_UNAVAILABLE", "away"), grpc.StatusCode.UNAVAILABLE),
     ],
@@ -47,7 +51,7 @@ def test_each_kind_has_its_code_and_a_reason_of_the_enum(error, code):
     assert f"ERROR_REASON_{info.reason}" in set(ErrorReason.keys())
 
 
-def test_a_subclass_of_one_of_the_eight_maps_like_it():
+def test_a_subclass_of_one_of_the_nine_maps_like_it():
     class RouteNotFound(NotFound): ...
 
     assert code_of(RouteNotFound("ROUTE_NOT_FOUND", "none")) is grpc.StatusCode.NOT_FOUND

@@ -40,6 +40,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
     ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 8
     """The caller has none of the roles that may do this; the message names them. PERMISSION_DENIED."""
+    ERROR_REASON_STORE_CONFLICT: _ErrorReason.ValueType  # 9
+    """Postgres gave this change up because another was made at the same moment; nothing was changed, send it again. ABORTED."""
+    ERROR_REASON_STORE_TIMEOUT: _ErrorReason.ValueType  # 10
+    """Postgres cancelled the statement: it took longer than it may. Nothing was changed. DEADLINE_EXCEEDED."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No such model. NOT_FOUND."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 21
@@ -144,6 +148,10 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
 """A fault of ours; the trace id in the metadata finds it in the logs. INTERNAL."""
 ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 8
 """The caller has none of the roles that may do this; the message names them. PERMISSION_DENIED."""
+ERROR_REASON_STORE_CONFLICT: ErrorReason.ValueType  # 9
+"""Postgres gave this change up because another was made at the same moment; nothing was changed, send it again. ABORTED."""
+ERROR_REASON_STORE_TIMEOUT: ErrorReason.ValueType  # 10
+"""Postgres cancelled the statement: it took longer than it may. Nothing was changed. DEADLINE_EXCEEDED."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
 """No such model. NOT_FOUND."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 21
