@@ -34,6 +34,9 @@ enum { LOG_ERROR = 4 };
 // `count` gets the number of values that the header has; may be NULL.
 bool envoy_dynamic_module_callback_http_get_header(void *envoy, int where, view name, view *value, size_t index,
                                                    size_t *count);
+size_t envoy_dynamic_module_callback_http_get_headers_size(void *envoy, int where);
+// Fills as many as the size says.
+bool envoy_dynamic_module_callback_http_get_headers(void *envoy, int where, header *all);
 // A value of NULL removes the header.
 bool envoy_dynamic_module_callback_http_set_header(void *envoy, int where, view name, view value);
 size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void *envoy, int which);
@@ -46,5 +49,7 @@ void envoy_dynamic_module_callback_http_send_response_headers(void *envoy, heade
 // As Envoy answers by itself: `details` are for the record.
 void envoy_dynamic_module_callback_http_send_response(void *envoy, uint32_t status, header *headers, size_t count,
                                                       view text, view details);
+// How many bytes of a body may be kept back, at most.
+void envoy_dynamic_module_callback_http_set_buffer_limit(void *envoy, uint64_t bytes);
 void envoy_dynamic_module_callback_http_clear_route_cache(void *envoy);
 void envoy_dynamic_module_callback_log(int level, view text);

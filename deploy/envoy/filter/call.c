@@ -18,6 +18,12 @@ void remove_header(void *envoy, view name) {
   envoy_dynamic_module_callback_http_set_header(envoy, REQUEST_HEADERS, name, (view){NULL, 0});
 }
 
+view answer_header_of(void *envoy, view name) {
+  view value = {NULL, 0};
+  envoy_dynamic_module_callback_http_get_header(envoy, ANSWER_HEADERS, name, &value, 0, NULL);
+  return value;
+}
+
 void set_answer_header(void *envoy, view name, view value) {
   envoy_dynamic_module_callback_http_set_header(envoy, ANSWER_HEADERS, name, value);
 }
@@ -48,16 +54,30 @@ static header made(const char *key, const char *value) {
   return (header){key, strlen(key), value, strlen(value)};
 }
 
+// The id as a header of an answer that we make, which no other filter sees. False where there is none yet.
+static bool id_of(void *envoy, header *made_of) {
+  view name = TEXT("x-request-id"), id = header_of(envoy, name, NULL);
+  *made_of = (header){name.ptr, name.length, id.ptr, id.length};
+  return id.ptr != NULL;
+}
+
 void refuse(void *envoy, int status, const char *message) {
   char number[4];
   snprintf(number, sizeof number, "%d", status);
-  header headers[] = {
+  header headers[5] = {
       made(":status", "200"),
       made("content-type", "application/grpc"),
       made("grpc-status", number),
       made("grpc-message", message),
   };
-  envoy_dynamic_module_callback_http_send_response_headers(envoy, headers, sizeof headers / sizeof *headers, true);
+  size_t count = id_of(envoy, &headers[4]) ? 5 : 4;
+  envoy_dynamic_module_callback_http_send_response_headers(envoy, headers, count, true);
+}
+
+void refuse_plainly(void *envoy, uint32_t http_status, view text, view details) {
+  header id;
+  size_t count = id_of(envoy, &id) ? 1 : 0;
+  envoy_dynamic_module_callback_http_send_response(envoy, http_status, &id, count, text, details);
 }
 
 void fail(void *envoy, const char *message) {

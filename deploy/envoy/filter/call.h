@@ -6,12 +6,13 @@
 
 #define TEXT(literal) ((view){literal, sizeof(literal) - 1})
 
-enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12 };
+enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12, INTERNAL = 13 };
 
 // The first value; one with ptr NULL where there is none. `count` gets how many there are; may be NULL.
 view header_of(void *envoy, view name, size_t *count);
 void set_header(void *envoy, view name, view value);
 void remove_header(void *envoy, view name);
+view answer_header_of(void *envoy, view name);
 void set_answer_header(void *envoy, view name, view value);
 
 typedef struct {
@@ -25,8 +26,11 @@ typedef struct {
 bool open_body(void *envoy, int last, body *opened);
 void close_body(body *opened);
 
-// Answers the call with a gRPC status. `message` is ASCII. Before the route is chosen, not on the way to a server.
+// Answers the call with a gRPC status, and with its id where it has one. `message` is ASCII. Before the route is chosen, not on the way to a server.
 void refuse(void *envoy, int status, const char *message);
+
+// Answers a call that is no gRPC.
+void refuse_plainly(void *envoy, uint32_t http_status, view text, view details);
 
 // Ends an attempt as INTERNAL.
 void fail(void *envoy, const char *message);

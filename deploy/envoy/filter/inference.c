@@ -7,6 +7,10 @@
 #include "message.h"
 
 #define ROUTING_KEY TEXT("x-penstock-routing-key")
+#define SCOPE TEXT("x-penstock-scope")
+#define NO_MODEL TEXT("-")
+
+enum { LARGEST_BODY = 67 << 20 };  // a tensor of 64 MiB and what is around it
 
 // Whether the call may go on. A key that is not fit is taken away, so that it never reaches the record; so is an empty
 // one, or everyone with it would share a bucket.
@@ -34,7 +38,7 @@ static bool check_content_type(void *envoy) {
     return true;
   }
   view text = TEXT("this is a gRPC method: content-type must be application/grpc\n");
-  envoy_dynamic_module_callback_http_send_response(envoy, 415, NULL, 0, text, TEXT("not_grpc"));
+  refuse_plainly(envoy, 415, text, TEXT("not_grpc"));
   return false;
 }
 
@@ -45,11 +49,12 @@ static bool hand_over(void *envoy, bool mesh) {
     return false;
   }
   set_header(envoy, TEXT("x-penstock-door"), TEXT("slow"));
-  envoy_dynamic_module_callback_http_clear_route_cache(envoy);
+  inference_is_none(envoy);
   return true;
 }
 
-// Chooses the scope, and so the route. It is set last: whatever goes wrong before leaves the default one, which denies.
+// Chooses the scope, and so the route. It is set last: whatever goes wrong before leaves a call without any, and so
+// without a route.
 static bool choose(void *envoy, const names *found) {
   if (found->model.size == 0) {
     refuse(envoy, INVALID_ARGUMENT, "model_name is missing");
@@ -65,9 +70,19 @@ static bool choose(void *envoy, const names *found) {
   }
   // the message may grow on its way, and HTTP/2 needs no length
   remove_header(envoy, TEXT("content-length"));
-  set_header(envoy, TEXT("x-penstock-scope"), (view){(char *)found->model.text, found->model.size});
+  set_header(envoy, SCOPE, (view){(char *)found->model.text, found->model.size});
   envoy_dynamic_module_callback_http_clear_route_cache(envoy);
   return true;
+}
+
+void inference_is_none(void *envoy) {
+  set_header(envoy, SCOPE, NO_MODEL);
+  envoy_dynamic_module_callback_http_clear_route_cache(envoy);
+}
+
+bool is_inference(void *envoy) {
+  view wanted = TEXT("/inference.GRPCInferenceService/ModelInfer"), path = header_of(envoy, TEXT(":path"), NULL);
+  return path.length == wanted.length && memcmp(path.ptr, wanted.ptr, wanted.length) == 0;
 }
 
 static bool read_call(void *envoy, bool mesh, int last) {
@@ -91,7 +106,10 @@ static bool read_call(void *envoy, bool mesh, int last) {
 int inference_on_headers(void *envoy, bool mesh, bool end) {
   // the key first: whatever else is wrong with a call, it has a record
   if (!check_key(envoy) || !check_content_type(envoy)) return STOP_HEADERS;
-  if (!end) return STOP_HEADERS;  // until the body is here
+  if (!end) {
+    envoy_dynamic_module_callback_http_set_buffer_limit(envoy, LARGEST_BODY);
+    return STOP_HEADERS;  // until the body is here
+  }
   return hand_over(envoy, mesh) ? CONTINUE_HEADERS : STOP_HEADERS;
 }
 

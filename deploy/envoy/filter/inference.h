@@ -4,6 +4,10 @@
 
 #include "abi.h"
 
+bool is_inference(void *envoy);
+// For every other call: the default scope, in which the doors to the services are.
+void inference_is_none(void *envoy);
+
 // `mesh`: this is no listener for clients, there is no slow door behind it.
 int inference_on_headers(void *envoy, bool mesh, bool end);
 int inference_on_body(void *envoy, bool mesh, bool end);

@@ -1,54 +1,86 @@
-// The module as Envoy sees it: two filters by their names, and what Envoy wants to find and we have no use for.
+// The module as Envoy sees it: its filters by their names, and what Envoy wants to find and we have no use for.
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "abi.h"
+#include "edge.h"
 #include "inference.h"
 #include "version.h"
 
-// A filter keeps nothing of a call: its configuration is all there is to it.
-typedef struct {
-  enum { INFERENCE, VERSION } kind;
-  bool mesh;
-} filter;
+typedef enum { INGRESS, SECOND_HOP, VERSION } kind;
 
-static filter at_ingress = {INFERENCE, false}, at_mesh = {INFERENCE, true}, to_triton = {VERSION, false};
+static const kind kinds[] = {INGRESS, SECOND_HOP, VERSION};
+static const char *const names_of[] = {"ingress", "second-hop", "version"};
+
+// What a filter keeps of a call.
+typedef struct {
+  kind of;
+  bool ours;    // whether it is an inference, whose body we read or write
+  bool tagged;  // whether the caller gave it an id of its own
+} stream;
 
 static bool is(view text, const char *name) { return text.length == strlen(name) && !memcmp(text.ptr, name, text.length); }
 
 const char *envoy_dynamic_module_on_program_init(void) { return ABI; }
 
 // By the filter's name; NULL, so that Envoy refuses its configuration, for one that is unknown.
-void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, view config) {
+const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, view config) {
   (void)envoy, (void)config;
-  if (is(name, "inference")) return &at_ingress;
-  if (is(name, "inference-mesh")) return &at_mesh;
-  return is(name, "version") ? &to_triton : NULL;
+  for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+    if (is(name, names_of[n])) return &kinds[n];
+  }
+  return NULL;
 }
-void envoy_dynamic_module_on_http_filter_config_destroy(void *config) { (void)config; }
-void *envoy_dynamic_module_on_http_filter_new(void *config, void *envoy) {
+void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) { (void)config; }
+
+// NULL, with which Envoy answers the call with an error, for want of memory.
+void *envoy_dynamic_module_on_http_filter_new(const void *config, void *envoy) {
   (void)envoy;
-  return config;
+  stream *call = calloc(1, sizeof *call);
+  if (call != NULL) call->of = *(const kind *)config;
+  return call;
 }
-void envoy_dynamic_module_on_http_filter_destroy(void *self) { (void)self; }
+void envoy_dynamic_module_on_http_filter_destroy(void *call) { free(call); }
+
+// Whether the call may go on to what is for inferences alone; if not, `status` is what Envoy is to do.
+static bool enter(void *envoy, stream *call, int *status) {
+  if (call->of == SECOND_HOP) {
+    edge_on_second_hop(envoy);
+  } else if (!edge_on_headers(envoy, &call->tagged)) {
+    *status = STOP_HEADERS;
+    return false;
+  }
+  call->ours = is_inference(envoy);
+  if (call->ours) return true;
+  inference_is_none(envoy);
+  *status = CONTINUE_HEADERS;
+  return false;
+}
 
 int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, void *self, bool end) {
-  filter *of = self;
-  return of->kind == INFERENCE ? inference_on_headers(envoy, of->mesh, end) : version_on_headers(envoy, end);
+  stream *call = self;
+  int status;
+  if (call->of == VERSION) return version_on_headers(envoy, &call->ours, end);
+  return enter(envoy, call, &status) ? inference_on_headers(envoy, call->of == SECOND_HOP, end) : status;
 }
 int envoy_dynamic_module_on_http_filter_request_body(void *envoy, void *self, bool end) {
-  filter *of = self;
-  return of->kind == INFERENCE ? inference_on_body(envoy, of->mesh, end) : version_on_body(envoy, end);
+  const stream *call = self;
+  if (!call->ours) return CONTINUE_BODY;
+  return call->of == VERSION ? version_on_body(envoy, end) : inference_on_body(envoy, call->of == SECOND_HOP, end);
 }
 int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, void *self) {
-  filter *of = self;
-  return of->kind == INFERENCE ? inference_on_trailers(envoy, of->mesh) : version_on_trailers(envoy);
+  const stream *call = self;
+  if (!call->ours) return CONTINUE_HEADERS;
+  return call->of == VERSION ? version_on_trailers(envoy) : inference_on_trailers(envoy, call->of == SECOND_HOP);
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, void *self, bool end) {
   (void)end;
-  const filter *of = self;
-  return of->kind == VERSION ? version_on_answer(envoy) : CONTINUE_HEADERS;
+  const stream *call = self;
+  if (call->of == VERSION && call->ours) version_on_answer(envoy);
+  if (call->of == INGRESS) edge_on_answer(envoy, call->tagged || !call->ours);
+  return CONTINUE_HEADERS;
 }
 int envoy_dynamic_module_on_http_filter_response_body(void *envoy, void *self, bool end) {
   (void)envoy, (void)self, (void)end;

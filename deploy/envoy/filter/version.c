@@ -25,8 +25,9 @@ static bool fell_back(view chain, unsigned long number, target *asked) {
   return asked->size != first.size || memcmp(asked->fields, first.fields, asked->size) != 0;
 }
 
-static bool write_version(void *envoy, view chain, int last) {
+static bool write_version(void *envoy, int last) {
   target asked;
+  view chain = header_of(envoy, CHAIN, NULL);
   if (!target_of(chain, attempt_of(envoy), &asked)) return false;
   body all;
   bool written = open_body(envoy, last, &all) && lengthen_frame(all.slices, all.count, asked.size) &&
@@ -37,31 +38,30 @@ static bool write_version(void *envoy, view chain, int last) {
 
 // Whether the attempt may go on. Without its version a message would reach whatever Triton serves by default.
 static bool prepare(void *envoy, int last) {
-  view chain = header_of(envoy, CHAIN, NULL);
-  if (chain.ptr == NULL || write_version(envoy, chain, last)) return true;
+  if (write_version(envoy, last)) return true;
   envoy_dynamic_module_callback_log(LOG_ERROR, TEXT("penstock: the version could not be written into the message"));
   fail(envoy, "the version could not be written into the message");
   return false;
 }
 
-int version_on_headers(void *envoy, bool end) {
-  if (end) return prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS;
-  return header_of(envoy, CHAIN, NULL).ptr == NULL ? CONTINUE_HEADERS : STOP_HEADERS;
+int version_on_headers(void *envoy, bool *chained, bool end) {
+  *chained = header_of(envoy, CHAIN, NULL).ptr != NULL;
+  if (!*chained) return CONTINUE_HEADERS;
+  return end && prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS;
 }
 
 int version_on_body(void *envoy, bool end) {
-  if (!end) return header_of(envoy, CHAIN, NULL).ptr == NULL ? CONTINUE_BODY : STOP_AND_BUFFER;
+  if (!end) return STOP_AND_BUFFER;
   return prepare(envoy, RECEIVED_BODY) ? CONTINUE_BODY : STOP_AND_DROP;
 }
 
 int version_on_trailers(void *envoy) { return prepare(envoy, BUFFERED_BODY) ? CONTINUE_HEADERS : STOP_HEADERS; }
 
-int version_on_answer(void *envoy) {
+void version_on_answer(void *envoy) {
   target asked;
   unsigned long number = attempt_of(envoy);
   if (number > 1 && fell_back(header_of(envoy, CHAIN, NULL), number, &asked)) {
     set_answer_header(envoy, TEXT("x-penstock-model-version"), asked.version);
     set_answer_header(envoy, TEXT("x-penstock-degraded"), TEXT("fallback-model"));
   }
-  return CONTINUE_HEADERS;
 }

@@ -8,15 +8,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.routing.xds.clusters import UNSERVED
-from services.routing.xds.messages import FilterConfig, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
+from services.routing.xds.messages import RouteConfiguration, ScopedRouteConfiguration, seconds
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
 
 DEFAULT = "default"
 NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
-PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
+PERMISSION_DENIED, UNIMPLEMENTED, INTERNAL = 7, 12, 13
 OVERWRITE = 2
 LONGEST_SILENCE = 300.0
 """Seconds after which a call is ended in which neither side has said anything."""
@@ -44,8 +43,6 @@ ENCODING = "x-penstock-encoding"
 REST = "/v2"
 """The REST form of the inference protocol."""
 BETWEEN_SERVICES = r"/penstock\.\w+\.v1\.\w+/(Watch\w+|DeliverRecords)"
-UNREAD = {"inference": packed(FilterConfig(disabled=True))}
-"""For routes whose messages are no inferences: our filter leaves them alone."""
 
 
 def scope() -> tuple[str, Message]:
@@ -68,27 +65,24 @@ def _inference() -> Iterator[dict[str, Any]]:
     encoding = [header(ENCODING, "%REQ(grpc-encoding)%", OVERWRITE)]
     door = {"name": "slow-door", "route": _to("model_serving"), "request_headers_to_add": encoding}
     yield {"match": slow, **door}
-    yield {"match": {"path": MODEL_STREAM_INFER}, **door, "typed_per_filter_config": UNREAD}
-    # Every call has this route while its body is read, hence it must be one to a cluster: Envoy takes the limit of the
-    # body from such routes only. A call that still has it afterwards met an error in our filter, and ends here.
-    yield {"name": "unread", "match": {"path": MODEL_INFER}, "route": {"cluster": UNSERVED, **CALLERS_LIMIT}}
+    yield {"match": {"path": MODEL_STREAM_INFER}, **door}
+    message = "the request could not be read"
+    yield refuse("unread", {"path": MODEL_INFER}, 500, INTERNAL, message)
 
 
 def _services() -> Iterator[dict[str, Any]]:
     private = {"safe_regex": {"regex": BETWEEN_SERVICES}}
     message = "%PATH(NQ)% is between services only"
-    yield refuse("private", private, 403, PERMISSION_DENIED, message) | {"typed_per_filter_config": UNREAD}
+    yield refuse("private", private, 403, PERMISSION_DENIED, message)
     for prefix, cluster in PUBLIC:
         yield {
             "name": cluster,
             "match": {"prefix": prefix},
             "route": _to(cluster),
-            "typed_per_filter_config": UNREAD,
         }
-    rest = {"match": {"path_separated_prefix": REST}, "route": _to("model_serving_http")}
-    yield {"name": "rest", **rest, "typed_per_filter_config": UNREAD}
+    yield {"name": "rest", "match": {"path_separated_prefix": REST}, "route": _to("model_serving_http")}
     message = "there is no %PATH(NQ)% here"
-    yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message) | {"typed_per_filter_config": UNREAD}
+    yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message)
 
 
 def _to(cluster: str) -> dict[str, Any]:

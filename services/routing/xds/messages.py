@@ -23,7 +23,6 @@ ClusterLoadAssignment = _envoys("config.endpoint.v3.endpoint", "ClusterLoadAssig
 RouteConfiguration = _envoys("config.route.v3.route", "RouteConfiguration")
 ScopedRouteConfiguration = _envoys("config.route.v3.scoped_route", "ScopedRouteConfiguration")
 HttpProtocolOptions = _envoys("extensions.upstreams.http.v3.http_protocol_options", "HttpProtocolOptions")
-FilterConfig = _envoys("config.route.v3.route_components", "FilterConfig")
 PreviousHosts = _envoys("extensions.retry.host.previous_hosts.v3.previous_hosts", "PreviousHostsPredicate")
 DeltaDiscoveryResponse = _envoys("service.discovery.v3.discovery", "DeltaDiscoveryResponse")
 AdsServicer = import_module("envoy.service.discovery.v3.ads_pb2_grpc").AggregatedDiscoveryServiceServicer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,13 +83,23 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def call(channel: grpc.Channel, message: pb.ModelInferRequest | bytes | None = None, **more: Any) -> Answer:
+TAG = ("x-request-id", "a test's")
+"""With an id of its own a caller is told on each answer the one that the record has."""
+
+
+def call(
+    channel: grpc.Channel,
+    message: pb.ModelInferRequest | bytes | None = None,
+    metadata: Sequence[tuple[str, str | bytes]] = (),
+    **more: Any,
+) -> Answer:
     """ModelInfer; the message may be bytes that no library would write."""
+    tagged = metadata if TAG[0] in dict(metadata) else [TAG, *metadata]
     sent = message if isinstance(message, bytes) else (message or request()).SerializeToString()
     infer = channel.unary_unary(INFER, request_serializer=bytes, response_deserializer=pb.ModelInferResponse.FromString)
     answer, ended = None, None
     try:
-        answer, ended = infer.with_call(sent, timeout=TIMEOUT, **more)
+        answer, ended = infer.with_call(sent, timeout=TIMEOUT, metadata=tagged, **more)
     except grpc.RpcError as error:
         ended = error
     headers = dict([*(ended.initial_metadata() or ()), *(ended.trailing_metadata() or ())])
@@ -101,6 +112,7 @@ def call_over_http1(address: str, key: bytes) -> dict[str, str]:
     frame = b"\0" + len(message).to_bytes(4, "big") + message
     head = [
         f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\nte: trailers\r\nconnection: close\r\n",
+        f"{TAG[0]}: {TAG[1]}\r\n",
         f"content-length: {len(frame)}\r\nx-penstock-routing-key: ",
     ]
     host, _, port = address.partition(":")
@@ -117,7 +129,7 @@ def by_unit(channel: grpc.Channel, units: list[str]) -> dict[str, Answer]:
     for first in range(0, len(units), 64):
         window = units[first : first + 64]
         pending = {
-            unit: stub.ModelInfer.future(message, timeout=TIMEOUT, metadata=[("x-penstock-routing-key", unit)])
+            unit: stub.ModelInfer.future(message, timeout=TIMEOUT, metadata=[TAG, ("x-penstock-routing-key", unit)])
             for unit in window
         }
         for unit, future in pending.items():

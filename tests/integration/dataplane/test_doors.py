@@ -81,7 +81,7 @@ def test_what_the_filter_cannot_read_goes_to_the_slow_door(
     data_plane: DataPlane, ingress: grpc.Channel, services: dict[str, Service], message: bytes
 ):
     call = ingress.unary_unary(models.INFER, request_serializer=bytes, response_deserializer=bytes)
-    answer, ended = call.with_call(message, timeout=models.TIMEOUT)
+    answer, ended = call.with_call(message, timeout=models.TIMEOUT, metadata=[models.TAG])
     assert answer == b"model_serving"
     seen = services["model_serving"].seen[models.INFER]
     request_id = dict(ended.initial_metadata())["x-request-id"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import random
+import uuid
 
 import grpc
 import pytest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from libs import assignment
 from services.routing.domain.explain import explain
@@ -159,6 +161,35 @@ def test_the_record_says_all_of_a_call(data_plane: DataPlane, ingress: grpc.Chan
     assert record.bytes_in > 5
     assert record.bytes_out > 5
     assert record.reached_triton
+
+
+def test_an_answer_tells_its_id_to_who_asks_or_needs_it(data_plane: DataPlane, ingress: grpc.Channel):
+    data_plane.apply(data_plane.inputs())
+    infer = GRPCInferenceServiceStub(ingress).ModelInfer
+    _, call = infer.with_call(models.request(), timeout=models.TIMEOUT)
+    assert "x-request-id" not in dict(call.initial_metadata())
+    _, call = infer.with_call(models.request(), timeout=models.TIMEOUT, metadata=[models.TAG])
+    assert data_plane.record(dict(call.initial_metadata())["x-request-id"]).client_request_id == models.TAG[1]
+    for wrong in (models.request("nobody"), models.request(version="3"), models.request("m m")):
+        with pytest.raises(grpc.RpcError) as raised:
+            infer(wrong, timeout=models.TIMEOUT)
+        said = dict([*raised.value.initial_metadata(), *raised.value.trailing_metadata()])
+        assert uuid.UUID(said["x-request-id"]).version == 4
+
+
+def test_a_caller_cannot_say_what_only_the_edge_and_envoy_may(data_plane: DataPlane, ingress: grpc.Channel):
+    """Where the call goes, how it is tried and who pays for it."""
+    data_plane.apply(data_plane.inputs())
+    told = [
+        *(("x-penstock-scope", "other"), ("x-penstock-chain", "2,2"), ("x-penstock-pin", "2"), ("x-penstock-pin", "3")),
+        *(("x-penstock-door", "slow"), ("x-penstock-tenant", "acme"), ("x-penstock-roles", "admin")),
+        *(("x-penstock-anything", "1"), ("x-client-request-id", "another"), ("x-envoy-max-retries", "0")),
+        *(("x-envoy-upstream-rq-timeout-ms", "1"), ("x-envoy-attempt-count", "7"), ("x-envoy-retry-on", "5xx")),
+    ]
+    answer = models.call(ingress, metadata=told)
+    assert (answer.code, answer.version) == ("OK", "1")
+    record = data_plane.record(answer.headers["x-request-id"])
+    assert (record.tenant, record.attempts, record.client_request_id) == ("local", 1, models.TAG[1])
 
 
 def test_the_mesh_trusts_identity_and_names_its_own_hop(data_plane: DataPlane):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.envoy.filter import build
 
-PURE = ("abi.h", "message.h", "message.c", "chain.h", "chain.c", "key.h", "key.c")
+PURE = ("abi.h", "message.h", "message.c", "chain.h", "chain.c", "key.h", "key.c", "identifier.h", "identifier.c")
 FAULTS = "undefined,local-bounds"
 CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
 """What C leaves undefined ends the process, and so does an index beyond an array; what was never set is never 0."""
@@ -20,6 +20,7 @@ READ, CUT_SHORT, UNREADABLE = range(3)
 LONGEST_NAME = 127
 _LONGEST_FIELDS = 2 * (2 + LONGEST_NAME)
 _FAULT_ROOM = 100
+_ID_LENGTH = 36
 _NO_ACCESS = 0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -56,6 +57,10 @@ class Target:
     fields: bytes
 
 
+class _Ids(ctypes.Structure):
+    _fields_ = (("origin", ctypes.c_uint64), ("count", ctypes.c_uint64))
+
+
 class Guarded:
     """Bytes behind which lies a page that nobody may touch."""
 
@@ -84,6 +89,8 @@ class Filters:
             ("lengthen_frame", ctypes.c_bool, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.c_size_t)),
             ("target_of", ctypes.c_bool, (View, ctypes.c_ulong, ctypes.POINTER(_Target))),
             ("is_key", ctypes.c_bool, (View, ctypes.POINTER(ctypes.c_char))),
+            ("next_id", None, (ctypes.POINTER(_Ids), ctypes.POINTER(ctypes.c_char))),
+            ("own_ids", ctypes.POINTER(_Ids), ()),
         ):
             function = getattr(self._library, name)
             function.restype, function.argtypes = answer, arguments
@@ -118,6 +125,22 @@ class Filters:
         fault = room.content().partition(b"\0")[0].decode("ascii")
         assert fits == (not fault)
         return fault
+
+    def ids(self, origin: int, first: int, count: int) -> list[str]:
+        """So many of an origin, from a count on."""
+        return self._ids(ctypes.pointer(_Ids(origin, first)), count)
+
+    def own_ids(self, count: int) -> list[str]:
+        """So many of this thread's own."""
+        return self._ids(self._library.own_ids(), count)
+
+    def _ids(self, source: ctypes._Pointer[_Ids], count: int) -> list[str]:
+        made = []
+        for _ in range(count):
+            room = Guarded(bytes(_ID_LENGTH))
+            self._library.next_id(source, ctypes.cast(room.view.ptr or 0, ctypes.POINTER(ctypes.c_char)))
+            made.append(room.content().decode("ascii"))
+        return made
 
 
 def compiled(folder: Path) -> Filters:
