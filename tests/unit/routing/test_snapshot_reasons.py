@@ -8,13 +8,16 @@ import pytest
 from services.routing.domain.history import Write
 from services.routing.domain.policy import (
     Allocation,
+    ApiKey,
     Deployment,
     Exhausted,
     LoadBalancing,
     ModelVersion,
     Range,
+    RateLimit,
     Retries,
     Route,
+    Scope,
     Server,
     Unhealthy,
 )
@@ -22,6 +25,7 @@ from services.routing.domain.reasons import authors, reasons
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ROUTE = Route("flights", "1", timeout=5.0, retries=Retries(5, 2.5))
+KEY = ApiKey("abcdefghijkl", "f" * 64, "acme", "alice", ("caller", "engineer"))
 EXPERIMENT = Allocation("bigger", "flights", "s", (Range(0, 2500, "old", "1"), Range(5000, 5050, "new", "2")))
 
 
@@ -50,6 +54,31 @@ def test_routes_are_told_field_by_field():
     [
         ("route", "flights", None, ROUTE, "route flights: created, default_version 1", "unknown"),
         ("route", "flights", ROUTE, None, "route flights: deleted", "unknown"),
+        (
+            "api_key",
+            KEY.id,
+            None,
+            KEY,
+            "API key abcdefghijkl: made for acme/alice (caller, engineer)",
+            "routing",
+        ),
+        ("api_key", KEY.id, KEY, None, "API key abcdefghijkl: revoked", "routing"),
+        (
+            "rate_limit",
+            "gentle",
+            RateLimit("gentle", "", Scope.UNIT, 0.5, 1),
+            RateLimit("gentle", "acme", Scope.TENANT, 1000, 2000, shadow=True),
+            "rate limit gentle: 0.5/s, burst 1 (every tenant, UNIT) -> 1000/s, burst 2000 (acme, TENANT, shadow)",
+            "routing",
+        ),
+        (
+            "rate_limit",
+            "gentle",
+            RateLimit("gentle", "", Scope.UNIT, 0.5, 1),
+            None,
+            "rate limit gentle: 0.5/s, burst 1 (every tenant, UNIT) -> none",
+            "routing",
+        ),
         (
             "deployment",
             "flights/2",
