@@ -65,6 +65,7 @@ NEXT = {
 # for answers that no Penstock service gave: Envoy's, a Triton's, or none
 UNREASONED = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "It took too long: `penstock status` shows what is down.",
+    grpc.StatusCode.UNAUTHENTICATED: "Name a key that is good: --api-key, or PENSTOCK_API_KEY.",
     grpc.StatusCode.UNIMPLEMENTED: "Is that the ingress? `penstock up` names it; --address must be its host:port.",
 }
 

@@ -10,7 +10,7 @@ import grpc
 
 from libs import serve
 from libs.channels import open_channel
-from libs.clock import SystemClock
+from libs.clock import Clock, SystemClock
 from libs.postgres import Database
 from penstock.routing.v1 import access_service_pb2, routing_service_pb2
 from penstock.routing.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
@@ -41,6 +41,10 @@ from services.routing.xds.routes import table_name
 
 NAME = "routing"
 RESOURCES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration)
+SERVICES = [
+    access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
+    routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name,
+]
 MIGRATIONS = Path(__file__).parent / "migrations"
 Word = TypeVar("Word")
 
@@ -89,16 +93,8 @@ async def build(settings: config.Config) -> serve.App:
         add_AccessServiceServicer_to_server(access, server)
         ads.register(server)
 
-    async def listen_to_keys() -> None:
-        if settings.auth:
-            await ensure_a_key(keys, settings.state_dir, secrets.token_bytes, clock)
-        await _listen(keys.watch(), ears.keys)
-
     return serve.App(
-        services=[
-            routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name,
-            access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
-        ],
+        services=SERVICES,
         register=register,
         reflected=public.SERVICES,
         background=[
@@ -107,7 +103,7 @@ async def build(settings: config.Config) -> serve.App:
             recorder.run(),
             _listen(routes.watch(), ears.routes),
             _listen(limits.watch(), ears.limits),
-            listen_to_keys(),
+            _listen_to_keys(keys, ears, settings, clock),
             _listen(clients.follow_deployed(mesh), ears.deployed),
             _listen(clients.follow_allocations(mesh), ears.allocations),
             _listen(clients.follow_unhealthy(mesh), ears.unhealthy),
@@ -116,6 +112,12 @@ async def build(settings: config.Config) -> serve.App:
         components={"policy or postgres": lambda: compilation.newest is not None or database.reachable},
         close=[mesh.close, database.close],
     )
+
+
+async def _listen_to_keys(keys: PostgresKeys, ears: Ears, settings: config.Config, clock: Clock) -> None:
+    if settings.auth:
+        await ensure_a_key(keys, settings.state_dir, secrets.token_bytes, clock)
+    await _listen(keys.watch(), ears.keys)
 
 
 async def _listen(words: AsyncIterator[Word], hear: Callable[[Word], None]) -> None:

@@ -161,3 +161,10 @@ def test_a_credential_that_no_header_can_carry():
 def test_a_wrong_argument_is_refused_before_any_call(penstock, arguments):
     with pytest.raises(typer.BadParameter):
         penstock(*arguments)._future.result(timeout=10)
+
+
+def test_a_caller_that_nobody_knows_is_told_how_to_say_who_it_is(penstock, capsys):
+    running = penstock("route", "list")
+    running.refuse("RoutingService", "ListRoutes", grpc.StatusCode.UNAUTHENTICATED, "the key is unknown")
+    assert running.failed() == 1
+    assert "--api-key, or PENSTOCK_API_KEY" in capsys.readouterr().err
