@@ -73,6 +73,10 @@ class TooLate(PenstockError): ...
 class Unavailable(PenstockError): ...
 
 
+PASSING = (Conflict, TooLate, Unavailable)
+"""What a store may say of a read or write and not say again a moment later: work that goes on for ever outlives it."""
+
+
 class Invalid(PenstockError):
     def __init__(self, violations: Iterable[Violation], *, reason: str = "INVALID_REQUEST") -> None:
         found = tuple(violations)

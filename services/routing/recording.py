@@ -10,7 +10,7 @@ from typing import cast
 from prometheus_client import Counter
 
 from libs.clock import Clock
-from libs.errors import Unavailable
+from libs.errors import PASSING
 from services.routing.domain.apart import Apart, take_apart
 from services.routing.domain.history import Count, Entry, HistoryStore, Write, counted
 from services.routing.domain.parts import ROUTE, Delta, Input, decode, is_input
@@ -81,7 +81,7 @@ class Recorder:
                 continue
             try:
                 await self._record(taken)
-            except Unavailable as error:
+            except PASSING as error:
                 if not self._unreachable:
                     log.warning("the history waits, the policy does not: %s", error)
                 self._unreachable = True

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from libs.errors import Unavailable
+from libs.errors import PASSING
 from libs.watch import Publisher
 from penstock.experimentation.v1.experiment_pb2 import Allocation
 from services.experimentation.domain.stores import Experiments
@@ -36,7 +36,7 @@ class AllocationFeed:
             self._changed.clear()
             try:
                 running = await self._experiments.running()
-            except Unavailable as error:
+            except PASSING as error:
                 log.warning("allocations stay as they were: %s", error.message)
                 self._changed.set()
                 await asyncio.sleep(RETRY_SECONDS)

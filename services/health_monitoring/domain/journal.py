@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from libs.errors import Unavailable
+from libs.errors import PASSING
 from services.health_monitoring.domain.health import Remembered, Transition
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Journal:
                 if now() - tidied >= TIDY_EVERY:
                     await store.tidy(now() - KEPT, MOST_KEPT)
                     tidied = now()
-            except Unavailable as error:
+            except PASSING as error:
                 if reachable:
                     log.warning("transitions wait in memory, the oldest beyond %d are lost: %s", MOST_PENDING, error)
                 reachable = False
@@ -88,7 +88,7 @@ class Journal:
                 [state for state in states.values() if state is not None],
                 [identity for identity, state in states.items() if state is None],
             )
-        except Unavailable:
+        except PASSING:
             self._dirty |= dirty
             self._pending.extendleft(reversed(transitions))
             self._bound()

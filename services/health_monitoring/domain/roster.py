@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from libs.errors import Unavailable
+from libs.errors import PASSING
 from services.health_monitoring.domain.health import Remembered, Transition
 from services.health_monitoring.domain.monitor import RECENT, Monitor
 from services.health_monitoring.domain.target import Kind, Placement, Target, inference_targets
@@ -60,7 +60,7 @@ class Roster:
         for _ in range(ATTEMPTS):
             try:
                 remembered, transitions = await memory.remembered(), await memory.recent(RECENT)
-            except Unavailable:
+            except PASSING:
                 await sleep(RETRY_SECONDS)
                 continue
             self._monitor.restore(remembered, transitions)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from libs.errors import Unavailable
+from libs.errors import PASSING
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ async def reread(what: str, changed: asyncio.Event, read: Callable[[], Awaitable
         changed.clear()
         try:
             rows = await read()
-        except Unavailable as error:
+        except PASSING as error:
             log.warning("%s were not read, the last ones stay in force: %s", what, error)
             await asyncio.sleep(AGAIN_SECONDS)
             changed.set()

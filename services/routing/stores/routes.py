@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from libs.errors import AlreadyExists, Conflict, NotFound, Unavailable
+from libs.errors import PASSING, AlreadyExists, Conflict, NotFound
 from libs.postgres import Connection, Database
 from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
 from services.routing.domain.rollback import Plan
@@ -108,7 +108,7 @@ class PostgresRoutes:
                 else:
                     found = {route.model: route for route in await self._some(stale)}
                     known = {model: route for model, route in known.items() if model not in stale} | found
-            except Unavailable as error:
+            except PASSING as error:
                 log.warning("routes were not read, the last ones stay in force: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 self._stale |= stale

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from libs.errors import Unavailable
+import pytest
+
+from libs.errors import Conflict, PenstockError, TooLate, Unavailable
 from services.health_monitoring.domain import journal
 from services.health_monitoring.domain.belief import State
 from services.health_monitoring.domain.health import Remembered, Transition
@@ -20,6 +22,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 class Store:
     def __init__(self) -> None:
         self.down = False
+        self.fault: PenstockError = Unavailable("STORE_UNAVAILABLE", "down")
         self.transitions: list[Transition] = []
         self.states: dict[str, Remembered] = {}
         self.tidied: list[datetime] = []
@@ -30,7 +33,7 @@ class Store:
     ) -> None:
         self.tried.set()
         if self.down:
-            raise Unavailable("STORE_UNAVAILABLE", "down")
+            raise self.fault
         self.transitions += transitions
         self.states.update({each.target.identity: each for each in remembered})
         for identity in gone:
@@ -96,9 +99,18 @@ async def test_a_target_that_is_gone_is_forgotten_in_the_store_too() -> None:
         assert it.store.states == {}
 
 
-async def test_changes_wait_while_the_store_is_down_and_stay_in_order() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Unavailable("STORE_UNAVAILABLE", "down"),
+        TooLate("STORE_TIMEOUT", "given up"),
+        Conflict("STORE_CONFLICT", "given up for another"),
+    ],
+    ids=lambda fault: fault.reason,
+)
+async def test_changes_wait_while_the_store_does_not_take_them_and_stay_in_order(fault: PenstockError) -> None:
     async with Written() as it:
-        it.store.down = True
+        it.store.down, it.store.fault = True, fault
         first = it.change("a")
         await it.attempt()
         second = it.change("b", 1)
