@@ -26,6 +26,7 @@ from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.route_pb2 import Route
 from penstock_client import column, value
 from services.cost_tracking.servers import metrics as of_cost_tracking
+from services.model_serving.servers import door as of_model_serving
 from services.routing.xds import ads as of_routing
 from tests.e2e.exposition import ALWAYS, exposed, listed, tables, words
 from tests.models import infer_request, shift
@@ -34,7 +35,7 @@ from tests.serving import await_servers, deploy, halves
 
 PROCESSES = (*SERVICES, "logship")
 # where the families are declared that a healthy stack shows no samples of
-DECLARING = (of_cost_tracking, of_logship, of_routing)
+DECLARING = (of_cost_tracking, of_logship, of_model_serving, of_routing)
 MODEL = "featured"
 SHIPPED_SECONDS = 30
 

@@ -31,6 +31,8 @@ from penstock.model_serving.v1.prediction_service_pb2 import PredictRequest
 from services.model_serving.clients.inference import NativeRoute
 from services.model_serving.clients.triton import TritonChannels
 from services.model_serving.domain.catalogue import Catalogue
+from services.model_serving.servers.door import Door
+from services.model_serving.servers.questions import Questions
 from services.model_serving.servers.slow_door import SlowDoor
 from tests.integration.model_serving.conftest import SECONDS, deploy, deployment, register, upload
 from tests.models import shift
@@ -206,7 +208,8 @@ async def test_penstock_is_no_server_of_its_own(replica):
 
 async def test_a_server_that_turns_out_to_be_penstock_is_never_ready_and_can_be_deleted(replica):
     later = grpc.aio.server()
-    SlowDoor(NativeRoute(grpc.aio.insecure_channel("127.0.0.1:1")), Catalogue(), TritonChannels()).add_to(later)
+    door = Door(NativeRoute(grpc.aio.insecure_channel("127.0.0.1:1")))
+    SlowDoor(door, Questions(Catalogue(), TritonChannels())).add_to(later)
     port = later.add_insecure_port("127.0.0.1:0")
     await add_server(replica, "zz", f"127.0.0.1:{port}")
     await register(replica, "shift", 1, shift(1))

@@ -24,3 +24,14 @@ def test_counts_are_summed_and_the_last_inference_is_the_latest():
 
 def test_only_what_is_asked_for():
     assert not total([server(3, 100)], set()).model_stats
+
+
+def test_answers_of_decoupled_models_are_summed_by_their_place():
+    def answered(*counts):
+        made = server(1, 100)
+        for place, count in enumerate(counts):
+            made.model_stats[0].response_stats[str(place)].success.count = count
+        return made
+
+    (found,) = total([answered(3, 1), answered(4)], {("shift", "1")}).model_stats
+    assert {place: answers.success.count for place, answers in found.response_stats.items()} == {"0": 7, "1": 1}
