@@ -182,6 +182,22 @@ class TestStreams:
         assert {(r.hop, r.route, r.model, r.version, r.unit) for r in calls} == {("mesh", "split", many, "1", "unit-1")}
         assert all(record.reached_triton for record in calls)
 
+    def test_a_unit_gets_the_version_that_it_gets_by_a_call(self, ingress, infer, split):
+        for unit in (f"unit-{number}" for number in range(12)):
+            metadata = [(KEY, unit)]
+            straight = infer(infer_request("split"), metadata=metadata, timeout=SECONDS)
+            with grpc.insecure_channel(ingress) as channel:
+                stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer
+                (answer,) = stream(iter([infer_request("split")]), metadata=metadata, timeout=SECONDS)
+            assert answered_by(answer.infer_response) == answered_by(straight)
+            assert answer.infer_response.model_version == straight.model_version
+
+    def test_a_pinned_version_that_is_not_there(self, ingress, plain):
+        with grpc.insecure_channel(ingress) as channel:
+            stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer
+            (answer,) = stream(iter([infer_request(plain, "9")]), timeout=SECONDS)
+        assert "no version 9" in answer.error_message
+
 
 class TestCompression:
     def test_a_compressed_message_is_answered_compressed(self, stack, ingress, patient):
