@@ -192,6 +192,10 @@ class TestStreams:
             assert answered_by(answer.infer_response) == answered_by(straight)
             assert answer.infer_response.model_version == straight.model_version
 
+    def test_the_mark_of_the_slow_door_is_no_callers_to_set(self, infer, plain):
+        marked = infer(infer_request(plain), metadata=[("x-penstock-stream", "Stream")], timeout=SECONDS)
+        assert answered_by(marked) == "1"
+
     def test_a_pinned_version_that_is_not_there(self, ingress, plain):
         with grpc.insecure_channel(ingress) as channel:
             stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer
