@@ -39,6 +39,10 @@ def route(
     if found.experiment:
         said.append(("experiment", f"{found.experiment}, variant {found.variant}"))
     said.append(("attempts", attempts(found.chain) or "none: no server has a version for it"))
+    if found.HasField("mirror"):
+        why = found.mirror.exclusion_reason
+        share = f"{found.mirror.basis_points / 100:g} % of the calls"
+        said.append(("mirror", f"version {found.mirror.version}: " + (f"none, {why}" if why else share)))
     at.table(("", ""), said, "")
     at.console.print()
     rows = [(e.server, e.address, "in" if e.included else f"out: {e.exclusion_reason}") for e in found.endpoints]

@@ -85,6 +85,16 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """What of a model's calls is copied to which version. `servers` is empty while none can take them: `absence`."""
+
+    target: ModelVersion
+    basis_points: int
+    servers: str
+    absence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPolicy:
     """One scope: the slices cover all buckets once, in order; `pinned` holds a chain for each deployed version."""
 
@@ -96,6 +106,12 @@ class ModelPolicy:
     timeout: float
     exhausted_tenants: tuple[str, ...] = ()
     load_balancing: LoadBalancing = LoadBalancing.ROUND_ROBIN
+    copies: Copies | None = None
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Every cluster that the model's table names."""
+        return self.composites | {self.copies.servers} if self.copies and self.copies.servers else self.composites
 
     @property
     def composites(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from libs.assignment import bucket as bucket_of
 from libs.errors import NotFound
-from services.routing.domain.compiled import Chain, Endpoint, ModelPolicy, Policy, Slice
+from services.routing.domain.compiled import Chain, Copies, Endpoint, ModelPolicy, Policy, Slice
 from services.routing.domain.policy import ModelVersion
 
 
@@ -49,6 +49,7 @@ class Explanation:
     chain: Chain | None
     endpoints: tuple[Endpoint, ...]
     shares: tuple[Share, ...]
+    copies: Copies | None
 
 
 def explain(policy: Policy, model: str, unit: str = "", pinned: str = "") -> Explanation:
@@ -95,6 +96,7 @@ def _explained(
         chain=chain,
         endpoints=_drawable(policy, model) if chain is None else tuple(_endpoints(policy, chain)),
         shares=_shares(model),
+        copies=None if why is Why.PINNED else model.copies,
     )
 
 

@@ -13,6 +13,7 @@ from services.routing.domain.policy import (
     Exhausted,
     Inputs,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -114,6 +115,8 @@ def encode(value: Input) -> bytes:
     """Canonical: equal inputs have equal bytes. Of keys who they are, not their hashes."""
     content = asdict(value)
     content.pop("sha256", None)
+    if content.get("mirror", "") is None:  # as releases without mirrors wrote it
+        del content["mirror"]
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -147,6 +150,7 @@ def _route(content: Any) -> Route:
             "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
             "load_balancing": LoadBalancing(content["load_balancing"]),
             "retries": Retries(**content["retries"]),
+            "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
         }
     )
 

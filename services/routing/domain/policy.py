@@ -57,6 +57,14 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """A version that gets copies of `basis_points` of 10,000 calls; nobody gets its answers."""
+
+    version: str
+    basis_points: int
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """How calls to a model are served. `timeout` (seconds) bounds a call whose caller set no deadline; 0 means none."""
 
@@ -66,6 +74,7 @@ class Route:
     load_balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST
     timeout: float = 0.0
     retries: Retries = Retries()
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True)

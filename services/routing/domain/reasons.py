@@ -90,6 +90,7 @@ def fields(route: Route) -> dict[str, Any]:
         "timeout": f"{route.timeout:g}s",
         "per_try_timeout": f"{route.retries.per_try_timeout:g}s",
         "max_retries": route.retries.attempts,
+        "mirror": f"{route.mirror.version}:{route.mirror.basis_points / 100:g}%" if route.mirror else "none",
     }
 
 

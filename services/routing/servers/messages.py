@@ -8,9 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import Faults
 from penstock.routing.v1 import explanation_pb2, proxy_pb2, route_pb2
-from services.routing.domain.compiled import Endpoint
+from services.routing.domain.compiled import Copies, Endpoint
 from services.routing.domain.explain import Explanation, Why
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
     DEFAULT_LOAD_BALANCING,
@@ -42,6 +42,7 @@ CHANGEABLE = (
     "timeout",
     "per_try_timeout",
     "max_retries",
+    "mirror",
 )
 
 
@@ -63,6 +64,7 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
             attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
             per_try_timeout=per_try,
         ),
+        mirror=Mirror(said.mirror.version, said.mirror.basis_points) if said.HasField("mirror") else None,
     )
 
 
@@ -93,7 +95,12 @@ def encode_route(route: Route) -> route_pb2.Route:
         timeout=_duration(route.timeout),
         per_try_timeout=_duration(route.retries.per_try_timeout),
         max_retries=route.retries.attempts,
+        mirror=_mirror(route.mirror),
     )
+
+
+def _mirror(mirror: Mirror | None) -> route_pb2.Mirror | None:
+    return route_pb2.Mirror(version=mirror.version, basis_points=mirror.basis_points) if mirror else None
 
 
 def encode_stored(stored: StoredRoute) -> route_pb2.Route:
@@ -137,6 +144,15 @@ def encode_explanation(told: Explanation, proxy: str, revision: str) -> explanat
             explanation_pb2.Share(experiment=s.experiment, variant=s.variant, version=s.version, buckets=s.buckets)
             for s in told.shares
         ],
+        mirror=_copies(told.copies),
+    )
+
+
+def _copies(copies: Copies | None) -> explanation_pb2.ExplainedMirror | None:
+    if copies is None:
+        return None
+    return explanation_pb2.ExplainedMirror(
+        version=copies.target.version, basis_points=copies.basis_points, exclusion_reason=copies.absence
     )
 
 

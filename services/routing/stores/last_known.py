@@ -14,6 +14,7 @@ from services.routing.domain.policy import (
     ApiKey,
     Deployment,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -118,6 +119,7 @@ def _route(content: dict[str, Any]) -> Route:
         "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
         "load_balancing": LoadBalancing(content["load_balancing"]),
         "retries": Retries(**content["retries"]),
+        "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
     }
     return Route(**cast(Any, fields))
 

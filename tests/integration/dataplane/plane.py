@@ -6,6 +6,7 @@ import asyncio
 import copyreg
 import multiprocessing
 import threading
+import urllib.request
 from dataclasses import dataclass, field
 from multiprocessing.managers import BaseManager
 from types import MappingProxyType
@@ -125,6 +126,12 @@ class DataPlane:
         record = eventually(found)
         assert record is not None
         return record
+
+    def statistic(self, name: str) -> int:
+        """Envoy's counter or gauge of that name; 0 while there is none."""
+        url = f"http://{self.stack.address('envoy_admin')}/stats?filter=^{name}$"
+        with urllib.request.urlopen(url) as reply:
+            return sum(int(line.rpartition(": ")[2]) for line in reply.read().decode().splitlines())
 
     def servers(self) -> tuple[Server, ...]:
         return tuple(Server(name, "127.0.0.1", self.stack.ports[f"triton_{name}_grpc"]) for name in ("a", "b"))

@@ -11,6 +11,7 @@ from services.routing.domain.policy import (
     Exhausted,
     Inputs,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -55,6 +56,7 @@ def _routes(model: str) -> st.SearchStrategy[Route]:
         st.sampled_from(LoadBalancing),
         st.sampled_from((0.0, 5.0)),
         st.builds(Retries, st.integers(0, 7)),
+        st.none() | st.builds(Mirror, st.sampled_from(VERSIONS), st.integers(1, 10_000)),
     )
 
 

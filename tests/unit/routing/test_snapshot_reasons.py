@@ -12,6 +12,7 @@ from services.routing.domain.policy import (
     Deployment,
     Exhausted,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -37,6 +38,7 @@ def test_routes_are_told_field_by_field():
         load_balancing=LoadBalancing.ROUND_ROBIN,
         timeout=2.5,
         retries=Retries(0, 0.1),
+        mirror=Mirror("2", 1050),
     )
     (told,) = reasons({("route", "flights"): (ROUTE, other)}, ())
     assert told.removeprefix("route flights: ").split(", ") == [
@@ -46,6 +48,7 @@ def test_routes_are_told_field_by_field():
         "timeout 5s -> 2.5s",
         "per_try_timeout 2.5s -> 0.1s",
         "max_retries 5 -> 0",
+        "mirror none -> 2:10.5%",
     ]
 
 

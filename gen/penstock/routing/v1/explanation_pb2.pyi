@@ -80,6 +80,7 @@ class Explanation(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
     policy_revision: _builtins.str
     """Revision of the policy that was explained."""
     proxy: _builtins.str
@@ -112,6 +113,10 @@ class Explanation(_message.Message):
         no server has ready count for the default.
         """
 
+    @_builtins.property
+    def mirror(self) -> Global___ExplainedMirror:
+        """Where copies go, whoever calls; unset for a route without a mirror and for a caller that pins a version."""
+
     def __init__(
         self,
         *,
@@ -126,10 +131,11 @@ class Explanation(_message.Message):
         chain: _abc.Iterable[_builtins.str] | None = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         shares: _abc.Iterable[Global___Share] | None = ...,
+        mirror: Global___ExplainedMirror | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "mirror", b"mirror"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "chain", b"chain", "endpoints", b"endpoints", "experiment", b"experiment", "model", b"model", "policy_revision", b"policy_revision", "proxy", b"proxy", "reason", b"reason", "salt", b"salt", "shares", b"shares", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "chain", b"chain", "endpoints", b"endpoints", "experiment", b"experiment", "mirror", b"mirror", "model", b"model", "policy_revision", b"policy_revision", "proxy", b"proxy", "reason", b"reason", "salt", b"salt", "shares", b"shares", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bucket: _TypeAlias = _typing.Literal["bucket"]  # noqa: Y015
     _WhichOneofArgType__bucket: _TypeAlias = _typing.Literal["_bucket", b"_bucket"]  # noqa: Y015
@@ -206,3 +212,33 @@ class Share(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
+class ExplainedMirror(_message.Message):
+    """ExplainedMirror says what the mirror of a route gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    EXCLUSION_REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version."""
+    basis_points: _builtins.int
+    """Hundredths of a percent of the calls that the route gives it."""
+    exclusion_reason: _builtins.str
+    """Why it gets none now; empty when it gets them."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        basis_points: _builtins.int = ...,
+        exclusion_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis_points", b"basis_points", "exclusion_reason", b"exclusion_reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedMirror: _TypeAlias = ExplainedMirror  # noqa: Y015
