@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 FORMAT = "1"
-SERVED = frozenset({"split", "pinned", "mirror"})
+SERVED = frozenset({"split", "pinned"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ def encode_entry(entry: Entry) -> snapshot_pb2.Snapshot:
 
 
 def encode_table(policy: ModelPolicy) -> snapshot_pb2.ModelTable:
-    copies = policy.copies if policy.copies and policy.copies.servers else None
     return snapshot_pb2.ModelTable(
         model=policy.model,
         salt=policy.salt,
@@ -48,9 +47,6 @@ def encode_table(policy: ModelPolicy) -> snapshot_pb2.ModelTable:
             for owner in policy.slices
         ],
         pinned_versions=[chain.wanted.version for chain in policy.pinned],
-        mirror_version=copies.target.version if copies else "",
-        mirror_basis_points=copies.basis_points if copies else 0,
-        mirror_server_set=copies.servers if copies else "",
     )
 
 
@@ -85,10 +81,9 @@ def _versions(chain: Chain, model: str) -> list[str]:
 
 
 def _member(endpoint: Endpoint) -> snapshot_pb2.SetMember:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return snapshot_pb2.SetMember(
         server=endpoint.server,
-        address=f"{host}:{endpoint.port}",
+        address=endpoint.host,
         included=endpoint.included,
         reason=endpoint.reason,
     )
