@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
@@ -10,22 +11,19 @@ from google.protobuf.duration_pb2 import Duration
 from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.routing.v1 import routing_service_pb2 as pb
-from penstock.routing.v1.route_pb2 import LoadBalancing, Route
-from penstock.routing.v1.selection_pb2 import METHOD_CONSISTENT_HASH, METHOD_DRAWN, METHOD_RING
+from penstock.routing.v1.route_pb2 import LoadBalancing, Mirror, Route
 
-BALANCE = "LOAD_BALANCING_"
-METHODS = {
-    METHOD_RING: "on Envoy's ring: Envoy takes the same",
-    METHOD_CONSISTENT_HASH: "by consistent hash: Envoy may take another one of them",
-    METHOD_DRAWN: "at random, for want of a key",
-}
+NONE = "none"
 app = typer.Typer(help="How calls to a model are served.", no_args_is_help=True)
 
 Version = Annotated[str, typer.Option(help="the version that serves whoever is in no experiment")]
 Fallback = Annotated[list[str], typer.Option(help="tried in this order when the chosen version fails")]
-Balance = Annotated[str, typer.Option(help="round-robin, least-request, ring-hash or weighted-response-time")]
+Balance = Annotated[str, typer.Option(help="round-robin, least-request or ring-hash")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
 PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
+Mirrored = Annotated[
+    str, typer.Option("--mirror", help="a version that gets copies of a part of the calls: 2:5%; `none` ends it")
+]
 Retries = Annotated[int, typer.Option(help="attempts after the first; -1 leaves it")]
 
 
@@ -39,10 +37,11 @@ def create(
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
+    mirror: Mirrored = "",
 ) -> None:
     """Make a model callable."""
     at = session(context)
-    route, _ = _route(model, version, fallback, balance, timeout, per_try_timeout, retries)
+    route, _ = _route(model, version, fallback, balance, timeout, per_try_timeout, retries, mirror)
     _show(at, [at.penstock.routing.CreateRoute(pb.CreateRouteRequest(route=route)).route])
 
 
@@ -56,10 +55,11 @@ def update(
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
+    mirror: Mirrored = "",
 ) -> None:
     """Change what is named, leave the rest."""
     at = session(context)
-    route, changed = _route(model, version, fallback, balance, timeout, per_try_timeout, retries)
+    route, changed = _route(model, version, fallback, balance, timeout, per_try_timeout, retries, mirror)
     if not changed:
         raise typer.BadParameter("nothing to change: name at least one option")
     request = pb.UpdateRouteRequest(route=route)
@@ -88,33 +88,15 @@ def export(context: typer.Context) -> None:
     typer.echo(session(context).penstock.routing.ExportPolicy(pb.ExportPolicyRequest()).yaml)
 
 
-@app.command()
-def select(
-    context: typer.Context,
-    model: str,
-    key: Annotated[str, typer.Option("--key", "-k", help="the routing key")] = "",
-    version: Annotated[str, typer.Option(help="the version to pin")] = "",
-) -> None:
-    """The server to call without Envoy: the one that Envoy would take, or the next one that is well."""
-    at = session(context)
-    asked = pb.SelectEndpointRequest(model=model, unit=key, version=version)
-    found = at.penstock.routing.SelectEndpoint(asked).selection
-    said = [
-        ("call", f"{found.endpoint.server} at {found.endpoint.address}"),
-        ("for", f"{found.model} version {found.version}" + (", a fallback" if found.fallback else "")),
-        ("found", METHODS[found.method]),
-    ]
-    if found.experiment:
-        said.append(("experiment", f"{found.experiment}, variant {found.variant}"))
-    if found.HasField("failover"):
-        said.append(("instead of", f"{found.failover.server}: {found.failover.reason}"))
-    if found.others:
-        said.append(("then", ", ".join(other.server for other in found.others)))
-    at.table(("", ""), said, "")
-
-
 def _route(
-    model: str, version: str, fallback: list[str], balance: str, timeout: float, per_try: float, retries: int
+    model: str,
+    version: str,
+    fallback: list[str],
+    balance: str,
+    timeout: float,
+    per_try: float,
+    retries: int,
+    mirror: str,
 ) -> tuple[Route, list[str]]:
     """The route and the fields that were named."""
     route = Route(model=model, default_version=version, fallback_versions=fallback)
@@ -127,16 +109,29 @@ def _route(
         route.per_try_timeout.CopyFrom(_duration(per_try))
     if retries >= 0:
         route.max_retries = retries
+    if mirror not in ("", NONE):
+        route.mirror.CopyFrom(_mirror(mirror))
+    named["mirror"] = mirror
     fields = {**named, "timeout": timeout, "per_try_timeout": per_try, "max_retries": retries >= 0}
     return route, [name for name, given in fields.items() if given]
 
 
+def _mirror(said: str) -> Mirror:
+    version, _, share = said.partition(":")
+    try:
+        hundredths = Decimal(share.removesuffix("%")) * 100
+    except InvalidOperation:
+        raise typer.BadParameter(f"no mirror {said!r}: a version and a share of the calls, as in 2:5%") from None
+    if hundredths != int(hundredths):
+        raise typer.BadParameter(f"{share} is no whole number of hundredths of a percent")
+    return Mirror(version=version, basis_points=int(hundredths))
+
+
 def _balance(name: str) -> LoadBalancing:
     try:
-        return LoadBalancing.Value(f"{BALANCE}{name.upper().replace('-', '_')}")
+        return LoadBalancing.Value(f"LOAD_BALANCING_{name.upper().replace('-', '_')}")
     except ValueError:
-        known = (each.removeprefix(BALANCE).lower().replace("_", "-") for each in LoadBalancing.keys()[1:])
-        raise typer.BadParameter(f"no load balancing {name!r}, but {', '.join(known)}") from None
+        raise typer.BadParameter(f"no load balancing {name!r}: round-robin, least-request or ring-hash") from None
 
 
 def _duration(seconds: float) -> Duration:
@@ -150,12 +145,13 @@ def _show(at: Session, routes: list[Route]) -> None:
         (
             r.model,
             " then ".join([r.default_version, *r.fallback_versions]),
-            LoadBalancing.Name(r.load_balancing).removeprefix(BALANCE).lower().replace("_", "-"),
+            LoadBalancing.Name(r.load_balancing).removeprefix("LOAD_BALANCING_").lower().replace("_", "-"),
             f"{r.timeout.ToMicroseconds() / 1e6:g} s",
             f"{r.per_try_timeout.ToMicroseconds() / 1e6:g} s",
             r.max_retries,
+            f"{r.mirror.version}: {r.mirror.basis_points / 100:g} %" if r.HasField("mirror") else "",
         )
         for r in routes
     ]
-    columns = ("model", "versions", "balance", "timeout", "per try", "retries")
+    columns = ("model", "versions", "balance", "timeout", "per try", "retries", "mirror")
     at.table(columns, rows, "No routes yet: `penstock route create MODEL --version V`.")

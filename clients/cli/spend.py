@@ -98,7 +98,7 @@ def reconcile(context: typer.Context) -> None:
     rows: list[tuple[object, ...]] = [
         ("ledger", found.ledger_requests, "charged"),
         ("records", found.failed_requests, "failed, not charged"),
-        ("records", found.passed_requests, "handed on or mirrored: nobody's charge"),
+        ("records", found.passed_requests, "handed on: nobody's charge"),
         ("records", found.records, "taken: the three above"),
     ]
     rows += [

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 FORMAT = "1"
-SERVED = frozenset({"split", "pinned"})
+SERVED = frozenset({"split", "pinned", "mirror"})
 
 
 @dataclass(frozen=True, slots=True)

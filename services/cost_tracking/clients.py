@@ -16,10 +16,10 @@ from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServ
 from services.cost_tracking.domain.reconciliation import Reading
 
 DEADLINE_SECONDS = 2.0
-HOPS = ("ingress", "mesh")
+HOPS = ("ingress", "mesh", "mirror")
 # deploy/envoy/bootstrap.yaml counts each line of the record log under this name, by listener and route
 ENVOY_COUNTER = "inference.{hop}.downstream_rq_completed.route.{route}"
-SERVED_ROUTES = ("split", "pinned")
+SERVED_ROUTES = ("split", "pinned", "mirror")
 # Triton's nv_inference_request_success; the parser gives every counter the ending of OpenMetrics
 SERVER_COUNTER = "nv_inference_request_success_total"
 

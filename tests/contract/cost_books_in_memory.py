@@ -82,7 +82,7 @@ class BooksInMemory:
         for charge in self._charges(question.since, question.until):
             usage = charge.usage
             asked = question.tenant in {"", usage.tenant} and question.model in {"", usage.model}
-            if asked and charge.outcome is Outcome.BILLED:
+            if asked and charge.outcome in (Outcome.BILLED, Outcome.MIRRORED):
                 group = tuple(_value(dimension, usage) for dimension in question.group_by)
                 groups.setdefault(group, []).append(charge)
         if not question.group_by:

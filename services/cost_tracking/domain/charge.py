@@ -9,6 +9,7 @@ from services.cost_tracking.domain.usage import Outcome, Usage
 
 # A price has 31 digits, a quantity 19; whatever would not fit is an error here, never a rounded amount
 EXACT = Context(prec=60, traps=[Inexact, InvalidOperation, Overflow])
+CHARGED = frozenset({Outcome.BILLED, Outcome.MIRRORED})
 UNIT_EXPONENT: Mapping[Meter, int] = {Meter.REQUEST: 0, Meter.COMPUTE_SECOND: 6}
 """A unit is 10^n of what a quantity counts: a second is a million microseconds."""
 
@@ -25,7 +26,7 @@ class LineItem:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A usage with its line items; none unless it is billed."""
+    """A usage with its line items; none unless a server answered it."""
 
     usage: Usage
     outcome: Outcome
@@ -38,13 +39,13 @@ class Charge:
     @property
     def unpriced(self) -> bool:
         """Whether it should have been charged and no price of any meter was in force."""
-        return self.outcome is Outcome.BILLED and not self.items
+        return self.outcome in CHARGED and not self.items
 
 
 def charge(usage: Usage, catalogue: Catalogue) -> Charge:
     """Price a usage at its start. A meter without a price in force is not sold: it makes no line item."""
     outcome = usage.outcome
-    if outcome is not Outcome.BILLED:
+    if outcome not in CHARGED:
         return Charge(usage, outcome, ())
     items: list[LineItem] = []
     for meter, quantity in ((Meter.REQUEST, 1), (Meter.COMPUTE_SECOND, usage.upstream_us)):

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 
 OK = 0
+MIRRORS = "@mirror"
+"""The account that pays for copies; no tenant can be called so."""
 LONGEST_NAME = 256
 LONGEST_TIME_US = 10**12
 LARGEST_CODE = 2**31 - 1
@@ -29,7 +31,7 @@ class Outcome(StrEnum):
     PASSED = "passed"
     """This hop handed it to a service, such as the slow door: the hop behind has the line that counts."""
     MIRRORED = "mirrored"
-    """A copy that nobody asked for and nobody pays for."""
+    """A copy that a server answered: charged to the account of mirrors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,8 @@ class Usage:
 
     @property
     def outcome(self) -> Outcome:
-        if self.hop is Hop.MIRROR:
-            return Outcome.MIRRORED
         if self.grpc_status == OK and self.reached_server:
-            return Outcome.BILLED
+            return Outcome.MIRRORED if self.hop is Hop.MIRROR else Outcome.BILLED
         return Outcome.PASSED if self.grpc_status == OK and self.server else Outcome.FAILED
 
     @property

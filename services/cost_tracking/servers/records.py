@@ -7,7 +7,7 @@ from google.protobuf.text_format import MessageToString
 from libs.errors import collecting
 from penstock.accesslog.v1 import record_pb2
 from services.cost_tracking.domain.intake import MALFORMED, Batch, SetAside
-from services.cost_tracking.domain.usage import LARGEST_COUNT, Hop, Usage
+from services.cost_tracking.domain.usage import LARGEST_COUNT, MIRRORS, Hop, Usage
 from services.cost_tracking.servers import times
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def _usage(record: record_pb2.AccessRecord) -> Usage | None:
         request_id=record.request_id,
         hop=hop,
         start_time=start,
-        tenant=record.tenant,
+        tenant=MIRRORS if hop is Hop.MIRROR else record.tenant,
         principal=record.principal,
         model=record.model,
         version=record.version,

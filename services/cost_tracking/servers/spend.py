@@ -66,9 +66,9 @@ def encode(rows: Sequence[Spend]) -> pb.GetSpendResponse:
 
 def encode_reconciliation(books: Reconciliation) -> spend_pb2.Reconciliation:
     return spend_pb2.Reconciliation(
-        ledger_requests=books.of(Outcome.BILLED),
+        ledger_requests=books.of(Outcome.BILLED, Outcome.MIRRORED),
         failed_requests=books.of(Outcome.FAILED),
-        passed_requests=books.of(Outcome.PASSED, Outcome.MIRRORED),
+        passed_requests=books.of(Outcome.PASSED),
         records=books.of(*Outcome),
         envoy=_readings(books.envoy),
         servers=_readings(books.servers),

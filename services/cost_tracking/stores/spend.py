@@ -17,7 +17,8 @@ WITH line AS (
     WHERE $3::boolean AND ($1::timestamptz IS NULL OR hour >= $1) AND ($2::timestamptz IS NULL OR hour < $2)
     UNION ALL
     SELECT start_time, tenant, model, version, experiment, variant, hop, outcome,
-           1, upstream_us, coalesce(charged.nanodollars, 0), (outcome = 'billed' AND charged.items = 0)::int
+           1, upstream_us, coalesce(charged.nanodollars, 0),
+           (outcome IN ('billed', 'mirrored') AND charged.items = 0)::int
     FROM usage, LATERAL (
         SELECT count(*) AS items, sum(nanodollars)::bigint AS nanodollars FROM entry WHERE usage_id = usage.id
     ) AS charged
@@ -50,7 +51,7 @@ class PostgresSpend:
         dimensions = [EXPRESSIONS[dimension] for dimension in question.group_by]
         query = (
             f"{LINES} SELECT {', '.join([*dimensions, SUMS])} FROM line"  # noqa: S608  as above
-            " WHERE outcome = 'billed' AND ($8 = '' OR tenant = $8) AND ($9 = '' OR model = $9)"
+            " WHERE outcome IN ('billed', 'mirrored') AND ($8 = '' OR tenant = $8) AND ($9 = '' OR model = $9)"
         )
         if dimensions:
             positions = ", ".join(str(n) for n, _ in enumerate(dimensions, 1))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.routing.domain.compiled import Absent, Attempt, Chain
+from services.routing.domain.compiled import Absent, Attempt, Chain, Copies
 from services.routing.domain.fleet import Fleet, Members, digest
 from services.routing.domain.policy import LoadBalancing, ModelVersion
 
@@ -32,6 +32,12 @@ class Chains:
         if chain is None:
             chain = self._built[targets] = self._build(targets)
         return chain
+
+    def copies(self, target: ModelVersion, basis_points: int) -> Copies:
+        """To one set of servers, once each. A version that nobody has in health is left alone: nobody waits for it."""
+        if not self._fleet.sound(target):
+            return Copies(target, basis_points, "", self._fleet.absence(target))
+        return Copies(target, basis_points, self._serve(target))
 
     def _build(self, targets: Sequence[ModelVersion]) -> Chain:
         fleet = self._fleet

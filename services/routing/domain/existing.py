@@ -42,3 +42,5 @@ def _named(route: Route) -> Iterator[tuple[str, ModelVersion]]:
     yield "route.default_version", ModelVersion(route.model, route.default_version)
     for index, target in enumerate(route.fallbacks):
         yield f"route.fallback_versions[{index}]", target
+    if route.mirror is not None:
+        yield "route.mirror.version", ModelVersion(route.model, route.mirror.version)

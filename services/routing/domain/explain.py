@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from libs.assignment import bucket as bucket_of
 from libs.errors import NotFound
-from services.routing.domain.compiled import Chain, Endpoint, ModelPolicy, Policy, Slice
+from services.routing.domain.compiled import Chain, Copies, Endpoint, ModelPolicy, Policy, Slice
 from services.routing.domain.policy import ModelVersion
 
 
@@ -19,7 +19,6 @@ class Why(StrEnum):
     RANDOM = "RANDOM"
     NO_SERVER = "NO_SERVER"
     VARIANT_NOT_DEPLOYED = "VARIANT_NOT_DEPLOYED"
-    BUDGET_SPENT = "BUDGET_SPENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it, or the tenant's
-    budget is spent.
+    """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it.
 
     `endpoints` are the servers that have some version of the model, as seen by the first attempt; where chance decides,
     as seen by whichever outcome would go there. `experiment` and `variant` own the bucket, also where the variant's
@@ -51,15 +49,14 @@ class Explanation:
     chain: Chain | None
     endpoints: tuple[Endpoint, ...]
     shares: tuple[Share, ...]
+    copies: Copies | None
 
 
-def explain(policy: Policy, model: str, unit: str = "", pinned: str = "", tenant: str = "") -> Explanation:
+def explain(policy: Policy, model: str, unit: str = "", pinned: str = "") -> Explanation:
     """Raises NotFound: ROUTE_NOT_FOUND, or MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed."""
     found = policy.models.get(model)
     if found is None:
         raise NotFound("ROUTE_NOT_FOUND", f"model {model!r} has no route", model=model)
-    if tenant in found.exhausted_tenants:
-        return _explained(policy, found, Why.BUDGET_SPENT, None, None, None)
     if pinned:
         return _explained(policy, found, Why.PINNED, None, None, _pinned(found, pinned))
     if len(found.slices) == 1:  # nothing to choose: Envoy takes no hash
@@ -68,7 +65,7 @@ def explain(policy: Policy, model: str, unit: str = "", pinned: str = "", tenant
     if not unit:
         return _explained(policy, found, Why.RANDOM, None, None, None)
     bucket = bucket_of(unit, found.salt)
-    owner = found.owner(bucket)
+    owner = next(s for s in found.slices if s.start <= bucket < s.end)
     return _explained(policy, found, _rule(owner), bucket, owner, owner.chain)
 
 
@@ -97,8 +94,9 @@ def _explained(
         experiment=owner.experiment if owner else "",
         variant=owner.variant if owner else "",
         chain=chain,
-        endpoints=_drawable(policy, model) if chain is None else tuple(endpoints_of(policy, chain)),
+        endpoints=_drawable(policy, model) if chain is None else tuple(_endpoints(policy, chain)),
         shares=_shares(model),
+        copies=None if why is Why.PINNED else model.copies,
     )
 
 
@@ -112,14 +110,13 @@ def _shares(model: ModelPolicy) -> tuple[Share, ...]:
 def _drawable(policy: Policy, model: ModelPolicy) -> tuple[Endpoint, ...]:
     found: dict[str, Endpoint] = {}
     for chain in dict.fromkeys(s.chain for s in model.slices):
-        for endpoint in endpoints_of(policy, chain):
+        for endpoint in _endpoints(policy, chain):
             if endpoint.included or endpoint.server not in found:
                 found[endpoint.server] = endpoint
     return tuple(found[server] for server in sorted(found))
 
 
-def endpoints_of(policy: Policy, chain: Chain) -> Iterator[Endpoint]:
-    """Every server that has some version of the model, by name, in or out for the chain's first attempt."""
+def _endpoints(policy: Policy, chain: Chain) -> Iterator[Endpoint]:
     asked = chain.attempts[0].target if chain.attempts else chain.wanted
     in_set = {e.server: e for e in policy.server_sets[chain.attempts[0].servers].endpoints} if chain.attempts else {}
     for server in sorted({s for v, ready in policy.ready.items() if v.model == asked.model for s in ready}):

@@ -5,17 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from services.routing.domain.policy import (
-    Allocation,
-    ApiKey,
-    Deployment,
-    Inputs,
-    RateLimit,
-    Route,
-    Server,
-    ServerWeight,
-    Unhealthy,
-)
+from services.routing.domain.policy import Allocation, ApiKey, Deployment, Inputs, RateLimit, Route, Server, Unhealthy
 
 Said = TypeVar("Said")
 
@@ -29,14 +19,6 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Who must get no traffic, and how the others share it where they are weighed."""
-
-    unhealthy: tuple[Unhealthy, ...] = ()
-    weights: tuple[ServerWeight, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """The last word of each owner; None until it has spoken for the first time ever, restarts included."""
 
@@ -46,8 +28,6 @@ class Known:
     unhealthy: tuple[Unhealthy, ...] | None = None
     keys: tuple[ApiKey, ...] | None = None
     limits: tuple[RateLimit, ...] | None = None
-    weights: tuple[ServerWeight, ...] = ()
-    """Told together with `unhealthy`."""
 
     @property
     def sufficient(self) -> bool:
@@ -77,7 +57,6 @@ class Known:
             unhealthy=self.unhealthy or (),
             keys=self.keys or (),
             limits=self.limits or (),
-            weights=self.weights,
         )
 
 
@@ -105,8 +84,8 @@ class Ears:
     def allocations(self, said: tuple[Allocation, ...]) -> None:
         self._hear(replace(self._known, allocations=_kept(self._known.allocations, said, lambda a: a.experiment)))
 
-    def judged(self, said: Judged) -> None:
-        self._hear(replace(self._known, unhealthy=said.unhealthy, weights=said.weights))
+    def unhealthy(self, said: tuple[Unhealthy, ...]) -> None:
+        self._hear(replace(self._known, unhealthy=said))
 
     def keys(self, said: tuple[ApiKey, ...]) -> None:
         self._hear(replace(self._known, keys=_kept(self._known.keys, said, lambda k: k.id)))

@@ -13,6 +13,7 @@ from services.routing.domain.policy import (
     Exhausted,
     Inputs,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -20,7 +21,6 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
-    ServerWeight,
     Unhealthy,
 )
 from services.routing.domain.snapshot import Snapshot
@@ -29,11 +29,9 @@ Key: TypeAlias = tuple[str, str]
 """Type (`route`, `Cluster`) and name."""
 Manifest: TypeAlias = Mapping[Key, str]
 """The hash of each part."""
-Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit | ServerWeight
+Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit
 
 ROUTE = "route"
-WEIGHT = "weight"
-ENDPOINTS = "ClusterLoadAssignment"
 NAMES: Mapping[str, Callable[[Any], str]] = {
     ROUTE: lambda route: route.model,
     "server": lambda server: server.id,
@@ -43,7 +41,6 @@ NAMES: Mapping[str, Callable[[Any], str]] = {
     "exhausted": lambda budget: f"{budget.tenant}/{budget.model}",
     "api_key": lambda key: key.id,
     "rate_limit": lambda limit: limit.name,
-    WEIGHT: lambda weight: weight.server,
 }
 """How an input of each type is named."""
 
@@ -58,16 +55,6 @@ class Delta:
     @property
     def keys(self) -> frozenset[Key]:
         return self.gone | self.put.keys()
-
-    @property
-    def worth_telling(self) -> bool:
-        """Not what changes no route and no resource, and not what only shares calls out anew: servers' weights follow
-        the load all day, and would push the decisions of people out of a history of a hundred.
-        """
-        inputs = {kind for kind, _ in self.keys if kind in NAMES}
-        resources = {kind for kind, _ in self.keys} - inputs
-        weighed = inputs == {WEIGHT} and resources <= {ENDPOINTS}
-        return (bool(resources) and not weighed) or ROUTE in inputs
 
 
 def delta(before: Manifest, after: Manifest) -> Delta:
@@ -90,7 +77,6 @@ def input_groups(inputs: Inputs) -> Mapping[str, Sequence[Input]]:
         "exhausted": inputs.exhausted,
         "api_key": inputs.keys,
         "rate_limit": inputs.limits,
-        WEIGHT: inputs.weights,
     }
 
 
@@ -129,6 +115,8 @@ def encode(value: Input) -> bytes:
     """Canonical: equal inputs have equal bytes. Of keys who they are, not their hashes."""
     content = asdict(value)
     content.pop("sha256", None)
+    if content.get("mirror", "") is None:  # as releases without mirrors wrote it
+        del content["mirror"]
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -152,7 +140,6 @@ def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
         exhausted=tuple(found["exhausted"]),
         keys=tuple(found["api_key"]),
         limits=tuple(found["rate_limit"]),
-        weights=tuple(found[WEIGHT]),
     )
 
 
@@ -163,6 +150,7 @@ def _route(content: Any) -> Route:
             "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
             "load_balancing": LoadBalancing(content["load_balancing"]),
             "retries": Retries(**content["retries"]),
+            "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
         }
     )
 
@@ -180,5 +168,4 @@ DECODERS: Mapping[str, Callable[[Any], Input]] = {
     "exhausted": lambda content: Exhausted(**content),
     "api_key": lambda content: ApiKey(**content | {"sha256": "", "roles": tuple(content["roles"])}),
     "rate_limit": lambda content: RateLimit(**content | {"scope": Scope(content["scope"])}),
-    WEIGHT: lambda content: ServerWeight(**content),
 }

@@ -14,8 +14,6 @@ class LoadBalancing(StrEnum):
     LEAST_REQUEST = "LEAST_REQUEST"
     RING_HASH = "RING_HASH"
     """By the unit: one stays with its server, and a server that comes or goes moves few of them."""
-    WEIGHTED_RESPONSE_TIME = "WEIGHTED_RESPONSE_TIME"
-    """By weights that follow how fast each server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,14 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """A version that gets copies of `basis_points` of 10,000 calls; nobody gets its answers."""
+
+    version: str
+    basis_points: int
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """How calls to a model are served. `timeout` (seconds) bounds a call whose caller set no deadline; 0 means none."""
 
@@ -68,6 +74,7 @@ class Route:
     load_balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST
     timeout: float = 0.0
     retries: Retries = Retries()
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +105,6 @@ class Unhealthy:
     reason: str
     model: str = ""
     version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerWeight:
-    """A server's share of the calls among servers that are weighed, as health_monitoring says; the mean is EVEN."""
-
-    server: str
-    weight: int
-    reason: str = ""
-
-
-EVEN = 100
-"""The weight of a server that nothing is known of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +164,3 @@ class Inputs:
     exhausted: tuple[Exhausted, ...] = ()
     keys: tuple[ApiKey, ...] = ()
     limits: tuple[RateLimit, ...] = ()
-    weights: tuple[ServerWeight, ...] = ()

@@ -17,6 +17,8 @@ MOST_FALLBACKS = 4
 MOST_RETRIES = 10
 LONGEST_TIMEOUT = 3600.0
 SHORTEST_TIMEOUT = 0.001
+WHOLE = 10_000
+"""Basis points of all calls."""
 
 DEFAULT_LOAD_BALANCING = LoadBalancing.ROUND_ROBIN
 DEFAULT_TIMEOUT = 5.0
@@ -91,6 +93,7 @@ def check_route(route: Route, faults: Faults) -> None:
         field = f"route.fallback_versions[{index}]"
         _check_version(version, field, faults)
         faults.require(version not in fallbacks[:index], field, f"version {version} stands in the list before")
+    _check_mirror(route, faults)
     _check_times(route, faults)
     attempts = route.retries.attempts
     faults.require(0 <= attempts <= MOST_RETRIES, "route.max_retries", f"is {attempts}; must be 0 to {MOST_RETRIES}")
@@ -99,6 +102,17 @@ def check_route(route: Route, faults: Faults) -> None:
 def _check_version(version: str, field: str, faults: Faults) -> None:
     if faults.require(version, field, "is required"):
         faults.require(VERSION.fullmatch(version), field, "must be a positive decimal integer without leading zeros")
+
+
+def _check_mirror(route: Route, faults: Faults) -> None:
+    mirror = route.mirror
+    if mirror is None:
+        return
+    _check_version(mirror.version, "route.mirror.version", faults)
+    same = mirror.version == route.default_version
+    faults.require(not same, "route.mirror.version", f"version {mirror.version} answers these calls already")
+    rule = f"is {mirror.basis_points}; must be 1 to {WHOLE}, hundredths of a percent"
+    faults.require(1 <= mirror.basis_points <= WHOLE, "route.mirror.basis_points", rule)
 
 
 def _check_times(route: Route, faults: Faults) -> None:

@@ -46,8 +46,10 @@ def table_of(given: Given, fleet: Fleet) -> Table:
     slices = tuple(slice_of(*part) for part in split.cover())
     pinned = tuple(chains.of((target,)) for target in fleet.deployed(route.model))
     limits = route.retries, route.timeout
-    policy = ModelPolicy(route.model, split.salt, slices, pinned, *limits, exhausted, route.load_balancing)
-    faults = (*split.faults, *_undeployed(route, split, chains))
+    mirror = route.mirror
+    copies = chains.copies(ModelVersion(route.model, mirror.version), mirror.basis_points) if mirror else None
+    policy = ModelPolicy(route.model, split.salt, slices, pinned, *limits, exhausted, route.load_balancing, copies)
+    faults = (*split.faults, *_undeployed(route, split, chains), *_uncopied(policy))
     models = tuple({route.model, *(target.model for target in route.fallbacks)})
     return Table(given, models, policy, faults, chains.composites, chains.sets)
 
@@ -65,3 +67,9 @@ def _undeployed(route: Route, split: Layer, chains: Chains) -> Iterator[Fault]:
             problem = f"variant {variant} of experiment {experiment}: version {version} is ready on no server"
             instead = f"its buckets get the default version {route.default_version} and count for no variant"
             yield Fault(model, f"{problem}: {instead}")
+
+
+def _uncopied(policy: ModelPolicy) -> Iterator[Fault]:
+    copies = policy.copies
+    if copies is not None and not copies.servers:
+        yield Fault(policy.model, f"mirror {copies.target.version} gets no copies: {copies.absence}")

@@ -8,9 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import Faults
 from penstock.routing.v1 import explanation_pb2, proxy_pb2, route_pb2
-from services.routing.domain.compiled import Endpoint
+from services.routing.domain.compiled import Copies, Endpoint
 from services.routing.domain.explain import Explanation, Why
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
     DEFAULT_LOAD_BALANCING,
@@ -25,7 +25,6 @@ LOAD_BALANCING = {
     route_pb2.LOAD_BALANCING_ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
     route_pb2.LOAD_BALANCING_LEAST_REQUEST: LoadBalancing.LEAST_REQUEST,
     route_pb2.LOAD_BALANCING_RING_HASH: LoadBalancing.RING_HASH,
-    route_pb2.LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: LoadBalancing.WEIGHTED_RESPONSE_TIME,
 }
 REASONS = {
     Why.EXPERIMENT: explanation_pb2.REASON_EXPERIMENT,
@@ -34,7 +33,6 @@ REASONS = {
     Why.RANDOM: explanation_pb2.REASON_RANDOM,
     Why.NO_SERVER: explanation_pb2.REASON_NO_SERVER,
     Why.VARIANT_NOT_DEPLOYED: explanation_pb2.REASON_VARIANT_NOT_DEPLOYED,
-    Why.BUDGET_SPENT: explanation_pb2.REASON_BUDGET_SPENT,
 }
 NANOSECONDS = 1_000_000_000
 CHANGEABLE = (
@@ -44,6 +42,7 @@ CHANGEABLE = (
     "timeout",
     "per_try_timeout",
     "max_retries",
+    "mirror",
 )
 
 
@@ -65,6 +64,7 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
             attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
             per_try_timeout=per_try,
         ),
+        mirror=Mirror(said.mirror.version, said.mirror.basis_points) if said.HasField("mirror") else None,
     )
 
 
@@ -95,7 +95,12 @@ def encode_route(route: Route) -> route_pb2.Route:
         timeout=_duration(route.timeout),
         per_try_timeout=_duration(route.retries.per_try_timeout),
         max_retries=route.retries.attempts,
+        mirror=_mirror(route.mirror),
     )
+
+
+def _mirror(mirror: Mirror | None) -> route_pb2.Mirror | None:
+    return route_pb2.Mirror(version=mirror.version, basis_points=mirror.basis_points) if mirror else None
 
 
 def encode_stored(stored: StoredRoute) -> route_pb2.Route:
@@ -133,27 +138,35 @@ def encode_explanation(told: Explanation, proxy: str, revision: str) -> explanat
         bucket=told.bucket,
         experiment=told.experiment,
         variant=told.variant,
-        chain=[version_of(attempt.target, told.model) for attempt in attempts],
-        endpoints=[encode_endpoint(endpoint) for endpoint in told.endpoints],
+        chain=[_version(attempt.target, told.model) for attempt in attempts],
+        endpoints=[_endpoint(endpoint) for endpoint in told.endpoints],
         shares=[
             explanation_pb2.Share(experiment=s.experiment, variant=s.variant, version=s.version, buckets=s.buckets)
             for s in told.shares
         ],
+        mirror=_copies(told.copies),
     )
 
 
-def version_of(target: ModelVersion, model: str) -> str:
+def _copies(copies: Copies | None) -> explanation_pb2.ExplainedMirror | None:
+    if copies is None:
+        return None
+    return explanation_pb2.ExplainedMirror(
+        version=copies.target.version, basis_points=copies.basis_points, exclusion_reason=copies.absence
+    )
+
+
+def _version(target: ModelVersion, model: str) -> str:
     return target.version if target.model == model else f"{target.model}/{target.version}"
 
 
-def encode_endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
+def _endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return explanation_pb2.Endpoint(
         server=endpoint.server,
-        address=endpoint.host,
+        address=f"{host}:{endpoint.port}",
         included=endpoint.included,
         exclusion_reason=endpoint.reason,
-        weight=endpoint.weight,
-        weight_reason=endpoint.weight_reason,
     )
 
 

@@ -32,6 +32,7 @@ def encode_entry(entry: Entry) -> snapshot_pb2.Snapshot:
 
 
 def encode_table(policy: ModelPolicy) -> snapshot_pb2.ModelTable:
+    copies = policy.copies if policy.copies and policy.copies.servers else None
     return snapshot_pb2.ModelTable(
         model=policy.model,
         salt=policy.salt,
@@ -47,6 +48,9 @@ def encode_table(policy: ModelPolicy) -> snapshot_pb2.ModelTable:
             for owner in policy.slices
         ],
         pinned_versions=[chain.wanted.version for chain in policy.pinned],
+        mirror_version=copies.target.version if copies else "",
+        mirror_basis_points=copies.basis_points if copies else 0,
+        mirror_server_set=copies.servers if copies else "",
     )
 
 
@@ -81,9 +85,10 @@ def _versions(chain: Chain, model: str) -> list[str]:
 
 
 def _member(endpoint: Endpoint) -> snapshot_pb2.SetMember:
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return snapshot_pb2.SetMember(
         server=endpoint.server,
-        address=endpoint.host,
+        address=f"{host}:{endpoint.port}",
         included=endpoint.included,
         reason=endpoint.reason,
     )

@@ -187,7 +187,8 @@ class Snapshots:
     ) -> pb.GetSnapshotResponse:
         policy = content.policy
         composites = sorted({name for model in models for name in policy.models[model].composites})
-        sets = sorted({name for composite in composites for name in policy.composites[composite]})
+        tried = {name for composite in composites for name in policy.composites[composite]}
+        sets = sorted(tried | {name for model in models for name in policy.models[model].clusters} - set(composites))
         names = {*composites, *sets, *map(self._table_name, models)}
         keys = sorted(key for key in content.manifest if key[1] in names and not is_input(key))
         return pb.GetSnapshotResponse(

@@ -14,6 +14,7 @@ from services.routing.domain.policy import (
     ApiKey,
     Deployment,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -21,11 +22,10 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
-    ServerWeight,
     Unhealthy,
 )
 
-Item = Route | Server | Deployment | Allocation | Unhealthy | ApiKey | RateLimit | ServerWeight
+Item = Route | Server | Deployment | Allocation | Unhealthy | ApiKey | RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,6 @@ class LastKnownFile:
             "unhealthy": known.unhealthy,
             "keys": known.keys,
             "limits": known.limits,
-            "weights": known.weights,
         }
         text = {name: self._list(name, items) for name, items in lists.items()}
         fleet = f'{{"servers":{text.pop("servers")},"deployments":{text.pop("deployments")}}}'
@@ -103,7 +102,7 @@ def _decode(content: Any) -> Known:
         raise ValueError(f"format {content['format']} is not {FORMAT}")
     deployed, allocations = content["deployed"], content["allocations"]
     routes, unhealthy = content["routes"], content["unhealthy"]
-    # releases without keys, limits and weights wrote none
+    # releases without keys and limits wrote neither
     keys, limits = content.get("keys"), content.get("limits")
     return Known(
         routes=None if routes is None else tuple(_route(route) for route in routes),
@@ -112,7 +111,6 @@ def _decode(content: Any) -> Known:
         unhealthy=None if unhealthy is None else tuple(Unhealthy(**target) for target in unhealthy),
         keys=None if keys is None else tuple(ApiKey(**key | {"roles": tuple(key["roles"])}) for key in keys),
         limits=None if limits is None else tuple(_limit(limit) for limit in limits),
-        weights=tuple(ServerWeight(**weight) for weight in content.get("weights", ())),
     )
 
 
@@ -121,6 +119,7 @@ def _route(content: dict[str, Any]) -> Route:
         "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
         "load_balancing": LoadBalancing(content["load_balancing"]),
         "retries": Retries(**content["retries"]),
+        "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
     }
     return Route(**cast(Any, fields))
 

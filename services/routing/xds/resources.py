@@ -33,7 +33,7 @@ class SnapshotCompiler:
         self._sets = _Encoder(clusters.server_set)
         self._chains = _Encoder(clusters.composite, lambda _, shape: shape)
         self._endpoints = _Encoder(clusters.assignment)
-        self._tables = _Encoder(routes.table, lambda _, model: model.composites)
+        self._tables = _Encoder(routes.table, lambda _, model: model.clusters)
         self._scopes = _Encoder(routes.scope, lambda name, _: (name,))
         self._scoped = Latest(self._scope_of)
 
@@ -45,7 +45,7 @@ class SnapshotCompiler:
             policy,
             {
                 CDS: {**doors_only[CDS], **self._sets(sets), **self._chains(policy.composites)},
-                EDS: self._endpoints({name: found for name, found in sets.items() if not found.named}),
+                EDS: self._endpoints({name: found for name, found in sets.items() if not clusters.named(found)}),
                 RDS: {**doors_only[RDS], **self._tables(tables)},
                 SRDS: self._scoped(tuple(policy.models)),
             },

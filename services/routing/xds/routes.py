@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.routing.domain.compiled import Chain, ModelPolicy, Slice
+from services.routing.domain.compiled import Chain, Copies, ModelPolicy, Slice
 from services.routing.domain.policy import LoadBalancing
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import PreviousHosts, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
@@ -15,9 +15,13 @@ SET, ADD_IF_ABSENT = 2, 1
 RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
 # A message of a stream comes from the slow door as a ModelInfer, so that it is read as one, and leaves as what it is.
 METHOD = "/inference.GRPCInferenceService/Model%REQ(x-penstock-stream)%Infer"
+METHOD_OF_COPIES = "/inference.GRPCInferenceService/Model(Stream)?Infer".replace(".", r"\.")
 # An attempt that ends so is tried again. NOT_FOUND (grpc-status 5) is one of them: on a route that names a deployed
 # version it means that this server has lost it, as one does that has just restarted.
 RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-headers"
+MIRROR = "mirror"
+"""Envoy's own listener of copies, and its cluster."""
+TEN_THOUSAND = 1
 PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
 
 
@@ -53,6 +57,8 @@ def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:
     for chain in model.pinned:
         named = [{"name": "x-penstock-pin", "string_match": {"exact": chain.wanted.version}}]
         yield {"name": "pinned", "match": _match(named), **_answer(model, chain), "route": _action(model, chain)}
+    if model.copies is not None and model.copies.servers:
+        yield _copied(model, model.copies)
     message = f"model {model.model} has no version %REQ(x-penstock-pin)% deployed"
     yield refuse("unknown-version", _match([]), 404, NOT_FOUND, message)
 
@@ -65,7 +71,7 @@ def _split(model: ModelPolicy) -> dict[str, Any]:
             "name": "split",
             "match": unpinned,
             **_answer(model, owner.chain, owner),
-            "route": _action(model, owner.chain),
+            "route": {**_action(model, owner.chain), **_mirror(model)},
         }
     weighted = [
         {
@@ -79,8 +85,41 @@ def _split(model: ModelPolicy) -> dict[str, Any]:
         **_limits(model),
         "weighted_clusters": {"clusters": weighted, "use_hash_policy": {"value": True}},
         "hash_policy": [_salted(model.salt)],
+        **_mirror(model),
     }
     return {"name": "split", "match": unpinned, "route": action}
+
+
+def _mirror(model: ModelPolicy) -> dict[str, Any]:
+    """Copies are pinned as no caller can pin, and come back to this table through a listener of their own."""
+    copies = model.copies
+    if copies is None or not copies.servers:
+        return {}
+    share = {"default_value": {"numerator": copies.basis_points, "denominator": TEN_THOUSAND}}
+    # without its chain no version is written into a copy on its way to the listener
+    changed = [{"append": header("x-penstock-pin", _copy_pin(copies), SET)}, {"remove": "x-penstock-chain"}]
+    policy = {"cluster": MIRROR, "runtime_fraction": share, "request_headers_mutations": changed}
+    return {"request_mirror_policies": [policy]}
+
+
+def _copy_pin(copies: Copies) -> str:
+    return f"{MIRROR}:{copies.target.version}"  # no version has a colon
+
+
+def _copied(model: ModelPolicy, copies: Copies) -> dict[str, Any]:
+    """Once, on one server, without a limit of one attempt: a copy that takes long is no sign that a server is gone."""
+    named = [{"name": "x-penstock-pin", "string_match": {"exact": _copy_pin(copies)}}]
+    # a stream's message has its own method by now
+    match = {"safe_regex": {"regex": METHOD_OF_COPIES}, "headers": named}
+    limits = {key: limit for key, limit in _limits(model).items() if key != "path_rewrite"}
+    version = copies.target.version
+    return {
+        "name": MIRROR,
+        "match": match,
+        "request_headers_to_add": [header("x-penstock-chain", version, SET)],
+        "response_headers_to_add": [header("x-penstock-model-version", version, ADD_IF_ABSENT)],
+        "route": {**limits, "cluster": copies.servers, "retry_policy": {"num_retries": {"value": 0}}},
+    }
 
 
 def _match(headers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ SUMS_THAT_DIFFER = """
 WITH anew AS (
     SELECT date_trunc('hour', start_time, 'UTC') AS hour, tenant, model, version, experiment, variant, hop, outcome,
            count(*) AS usages, sum(upstream_us) AS compute_us, sum(coalesce(charged, 0)) AS nanodollars,
-           count(*) FILTER (WHERE outcome = 'billed' AND charged IS NULL) AS unpriced
+           count(*) FILTER (WHERE outcome IN ('billed', 'mirrored') AND charged IS NULL) AS unpriced
     FROM usage LEFT JOIN (SELECT usage_id, sum(nanodollars) AS charged FROM entry GROUP BY 1) AS e ON usage_id = id
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8)
 (SELECT * FROM anew EXCEPT SELECT * FROM usage_hour) UNION ALL (SELECT * FROM usage_hour EXCEPT SELECT * FROM anew)

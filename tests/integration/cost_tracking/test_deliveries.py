@@ -16,6 +16,7 @@ from libs.statuses import reason_of
 from penstock.accesslog.v1.record_pb2 import HOP_MESH, HOP_MIRROR
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as pb
 from penstock.cost_tracking.v1.price_pb2 import METER_COMPUTE_SECOND, METER_REQUEST
+from penstock.cost_tracking.v1.spend_pb2 import DIMENSION_TENANT
 from tests.conftest import running
 from tests.integration.cost_tracking.conftest import NOON, process, record, replica
 from tests.polling import eventually_async
@@ -137,14 +138,17 @@ async def test_only_what_a_server_answered_is_charged(client):
         record("native"),
         record("slow", reached_server=False, upstream_host="127.0.0.1:50053"),
         record("slow", hop=HOP_MESH),
-        record("copy", hop=HOP_MIRROR),
+        record("native", hop=HOP_MIRROR),
+        record("failed", hop=HOP_MIRROR, grpc_status=14),
         record("failed", grpc_status=14),
         record("gone", grpc_status=1, http_status=0),
         record("refused", grpc_status=5, reached_server=False, upstream_host="", attempts=0),
     )
-    await client.charged_once_each(2)
+    await client.charged_once_each(3)
     books = (await client.costs.Reconcile(pb.ReconcileRequest())).reconciliation
-    assert (books.records, books.ledger_requests, books.failed_requests, books.passed_requests) == (7, 2, 3, 2)
+    assert (books.records, books.ledger_requests, books.failed_requests, books.passed_requests) == (8, 3, 4, 1)
+    payers = (await client.spend(DIMENSION_TENANT)).rows
+    assert [(*row.group, row.requests) for row in payers] == [("@mirror", 1), ("acme", 2)]
 
 
 async def test_records_that_come_late_or_in_no_order_are_priced_at_their_own_time(client):

@@ -5,9 +5,13 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from tritonclient.grpc import service_pb2_grpc
 
-from penstock.cost_tracking.v1.cost_tracking_service_pb2 import ReconcileRequest
+from penstock.cost_tracking.v1.cost_tracking_service_pb2 import CreatePriceRequest, GetSpendRequest, ReconcileRequest
+from penstock.cost_tracking.v1.price_pb2 import METER_REQUEST, Price
+from penstock.cost_tracking.v1.spend_pb2 import DIMENSION_TENANT, DIMENSION_VERSION
+from penstock.routing.v1.route_pb2 import Mirror
 from penstock_client import Penstock
 from tests.models import infer_request
 from tests.polling import eventually
@@ -19,7 +23,6 @@ SETTLE_SECONDS = 30
 @pytest.fixture
 def penstock(stack):
     with Penstock(stack.address("ingress")) as client:
-        serve_shift(client, "accounted", [1, 2])
         yield client
 
 
@@ -54,6 +57,7 @@ def books(penstock):
 
 
 def test_every_way_of_calling_is_charged_once(stack, penstock):
+    serve_shift(penstock, "accounted", [1, 2])
     before = eventually(lambda: books(penstock), within=SETTLE_SECONDS)
     with calling(stack.address("ingress")) as (call, native):
         call(20, "accounted")
@@ -82,3 +86,27 @@ def test_every_way_of_calling_is_charged_once(stack, penstock):
     assert counted["passed_requests"] == slow[grpc.StatusCode.OK] == 4
     assert counted["triton/a"] + counted["triton/b"] >= answered
     assert counted["records"] == answered + sum(failing.values()) + 4
+
+
+def test_copies_are_charged_to_an_account_of_their_own(stack, penstock):
+    serve_shift(penstock, "copied", [1, 2], mirror=Mirror(version="2", basis_points=10_000))
+    since = Timestamp(seconds=1)
+    price = Price(meter=METER_REQUEST, model="copied", nanodollars_per_unit="100", effective_from=since)
+    penstock.costs.CreatePrice(CreatePriceRequest(price=price))
+    before = eventually(lambda: books(penstock), within=SETTLE_SECONDS)
+    with calling(stack.address("ingress")) as (call, native):
+        call(20, "copied")
+        call(3, "copied", "2")
+    assert native == {grpc.StatusCode.OK: 23}
+
+    def spent():
+        asked = GetSpendRequest(model="copied", group_by=[DIMENSION_TENANT, DIMENSION_VERSION])
+        return {tuple(row.group): (row.requests, row.nanodollars) for row in penstock.costs.GetSpend(asked).rows}
+
+    paid = {("@mirror", "2"): (20, 2000), ("local", "1"): (20, 2000), ("local", "2"): (3, 300)}
+    eventually(
+        lambda: spent() == paid, within=SETTLE_SECONDS, message="who called pays for calls, the account for copies"
+    )
+    counted = books(penstock)
+    counted.subtract(before)
+    assert (counted["ledger_requests"], counted["envoy/ingress"], counted["envoy/mirror"]) == (43, 23, 20)

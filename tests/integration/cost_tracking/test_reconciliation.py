@@ -107,7 +107,7 @@ async def test_envoy_counts_no_call_that_it_refused_as_an_inference(books, serve
             call = channel.unary_unary(MODEL_INFER)
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(infer_request("nobody").SerializeToString())
-    assert read((await reconcile(books)).envoy) == {"envoy/ingress": 0, "envoy/mesh": 0}
+    assert read((await reconcile(books)).envoy) == {"envoy/ingress": 0, "envoy/mesh": 0, "envoy/mirror": 0}
 
 
 async def test_nobody_answers_and_the_books_are_told_all_the_same(client):
@@ -115,7 +115,8 @@ async def test_nobody_answers_and_the_books_are_told_all_the_same(client):
     found = await reconcile(client)
     assert (found.records, found.ledger_requests) == (2, 2)
     assert all(not reading.HasField("value") and reading.error for reading in (*found.envoy, *found.servers))
-    assert [reading.source for reading in (*found.envoy, *found.servers)] == ["envoy/ingress", "envoy/mesh", "triton"]
+    sources = ["envoy/ingress", "envoy/mesh", "envoy/mirror", "triton"]
+    assert [reading.source for reading in (*found.envoy, *found.servers)] == sources
 
 
 async def test_from_a_time_on_only_later_records_count(client):

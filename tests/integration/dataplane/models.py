@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +17,15 @@ from tritonclient.grpc import service_pb2_grpc
 from deploy.local.stack import Stack
 
 MODEL = """
+import os, time
 import numpy as np, triton_python_backend_utils as pb
 class TritonPythonModel:
     def execute(self, requests):
         version = {version}
         if version == 3:
             return [pb.InferenceResponse([], error=pb.TritonError("version 3 always fails")) for _ in requests]
+        while version == 5 and os.path.exists(__file__ + ".hang"):
+            time.sleep(0.01)
         xs = [pb.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
         return [pb.InferenceResponse([pb.Tensor("Y", np.full_like(x, version))]) for x in xs]
 """
@@ -35,11 +39,11 @@ instance_group [{ kind: KIND_CPU count: 1 }]
 """
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 TIMEOUT = 10
-VERSIONS = {"a": ("1", "2", "3", "4"), "b": ("1", "2", "3")}
+VERSIONS = {"a": ("1", "2", "3", "4", "5"), "b": ("1", "2", "3")}
 
 
 def load_everywhere(stack: Stack) -> None:
-    """Version 3 fails every call; version 4 is on server a only."""
+    """Version 3 fails every call; versions 4 and 5 are on server a only, and 5 is silent while it is `hanging`."""
     for server, versions in VERSIONS.items():
         load(stack, server, versions)
 
@@ -65,26 +69,15 @@ def load(stack: Stack, server: str, versions: tuple[str, ...]) -> None:
         client.load_model("m")
 
 
-SLOW = """
-import time
-import triton_python_backend_utils as pb
-class TritonPythonModel:
-    def execute(self, requests):
-        time.sleep({wait})
-        xs = [pb.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
-        return [pb.InferenceResponse([pb.Tensor("Y", x)]) for x in xs]
-"""
-
-
-def load_slow_on_b(stack: Stack) -> None:
-    """Model `slow-on-b`, version 1, answers at once on server a and after 50 ms on b."""
-    for server, wait in (("a", 0.0), ("b", 0.05)):
-        folder = stack.repository(server) / "slow-on-b" / "1"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.py").write_text(SLOW.format(wait=wait))
-        (folder.parent / "config.pbtxt").write_text(CONFIG.replace('"m"', '"slow-on-b"'))
-        with triton.InferenceServerClient(stack.address(f"triton_{server}_grpc")) as client:
-            client.load_model("slow-on-b")
+@contextlib.contextmanager
+def hanging(stack: Stack) -> Generator[None]:
+    """Version 5 keeps what it is asked, for the length of the block."""
+    sign = stack.repository("a") / "m" / "5" / "model.py.hang"
+    sign.touch()
+    try:
+        yield
+    finally:
+        sign.unlink()
 
 
 def request(model: str = "m", version: str = "", rows: int = 1) -> pb.ModelInferRequest:

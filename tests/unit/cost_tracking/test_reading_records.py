@@ -55,6 +55,11 @@ def test_a_record_is_read_field_by_field():
     assert (usage.hop, other.hop) == (Hop.INGRESS, Hop.MIRROR)
 
 
+def test_a_copy_is_paid_for_by_the_account_of_mirrors_whoever_called():
+    said = (record(request_id=f"r{hop}", hop=hop, tenant="acme") for hop in (HOP_INGRESS, HOP_MIRROR))
+    assert [usage.tenant for usage in decode(batch(*said)).usages] == ["acme", "@mirror"]
+
+
 @pytest.mark.parametrize(
     "said",
     [

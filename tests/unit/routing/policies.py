@@ -11,6 +11,7 @@ from services.routing.domain.policy import (
     Exhausted,
     Inputs,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -18,7 +19,6 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
-    ServerWeight,
     Unhealthy,
 )
 
@@ -44,7 +44,6 @@ limits = st.builds(
     st.sampled_from((1, 10)),
     st.booleans(),
 )
-weights = st.builds(ServerWeight, st.sampled_from(SERVERS), st.integers(32, 316), st.sampled_from(("", "slow")))
 targets = st.builds(ModelVersion, st.sampled_from(MODELS), st.sampled_from(VERSIONS))
 
 
@@ -57,6 +56,7 @@ def _routes(model: str) -> st.SearchStrategy[Route]:
         st.sampled_from(LoadBalancing),
         st.sampled_from((0.0, 5.0)),
         st.builds(Retries, st.integers(0, 7)),
+        st.none() | st.builds(Mirror, st.sampled_from(VERSIONS), st.integers(1, 10_000)),
     )
 
 
@@ -95,5 +95,4 @@ def inputs(draw: st.DrawFn) -> Inputs:
         exhausted=tuple(draw(st.lists(st.builds(Exhausted, st.just("t"), st.sampled_from(("", "m"))), max_size=1))),
         keys=tuple(draw(st.lists(keys, max_size=2, unique_by=lambda key: key.id))),
         limits=tuple(draw(st.lists(limits, max_size=2, unique_by=lambda limit: limit.name))),
-        weights=tuple(draw(st.lists(weights, max_size=3, unique_by=lambda weight: weight.server))),
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from libs.errors import Invalid, collecting
 from penstock.routing.v1 import route_pb2
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Route
+from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.routes import check_route
 from services.routing.servers.messages import decode_route, encode_route, merge_route
 
@@ -23,13 +23,16 @@ versions = st.integers(1, 10**18 - 1).map(str)
 def good_routes(draw):
     model = draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}", fullmatch=True))
     per_try, timeout = sorted((draw(milliseconds), draw(milliseconds)))
+    default = draw(versions)
+    others = versions.filter(lambda version: version != default)
     return Route(
         model=model,
-        default_version=draw(versions),
+        default_version=default,
         fallbacks=tuple(ModelVersion(model, v) for v in draw(st.lists(versions, max_size=4, unique=True))),
         load_balancing=draw(st.sampled_from(LoadBalancing)),
         timeout=timeout / 1000,
         retries=Retries(draw(st.integers(0, 10)), per_try / 1000),
+        mirror=draw(st.none() | st.builds(Mirror, others, st.integers(1, 10_000))),
     )
 
 
@@ -85,6 +88,28 @@ def test_every_fault_is_told_at_once():
         "route.per_try_timeout",
         "route.max_retries",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "basis_points", "faults"),
+    [
+        ("2", 10_001, ["route.mirror.basis_points"]),
+        ("", 0, ["route.mirror.version", "route.mirror.basis_points"]),
+        ("1", 1, ["route.mirror.version"]),  # the default itself
+    ],
+)
+def test_a_mirror_is_another_version_with_a_share(version, basis_points, faults):
+    mirror = route_pb2.Mirror(version=version, basis_points=basis_points)
+    assert faults_of(route_pb2.Route(model="m", default_version="1", mirror=mirror)) == faults
+
+
+def test_a_mirror_is_changed_as_a_whole_and_ended():
+    mirror = route_pb2.Mirror(version="2", basis_points=500)
+    there = merged(["mirror"], mirror=mirror)
+    assert there == replace(PLAIN, mirror=Mirror("2", 500))
+    with collecting() as faults:
+        assert merge_route(there, route_pb2.Route(model="m"), FieldMask(paths=["mirror"]), faults) == PLAIN
+        assert merge_route(there, route_pb2.Route(model="m"), FieldMask(paths=["timeout"]), faults) == there
 
 
 @pytest.mark.parametrize("model", ["", "-", ".hidden", "a/b", "ü", "a" * 128, "a\n", "a\0"])

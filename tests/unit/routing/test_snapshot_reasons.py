@@ -12,6 +12,7 @@ from services.routing.domain.policy import (
     Deployment,
     Exhausted,
     LoadBalancing,
+    Mirror,
     ModelVersion,
     Range,
     RateLimit,
@@ -19,7 +20,6 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
-    ServerWeight,
     Unhealthy,
 )
 from services.routing.domain.reasons import authors, reasons
@@ -38,6 +38,7 @@ def test_routes_are_told_field_by_field():
         load_balancing=LoadBalancing.ROUND_ROBIN,
         timeout=2.5,
         retries=Retries(0, 0.1),
+        mirror=Mirror("2", 1050),
     )
     (told,) = reasons({("route", "flights"): (ROUTE, other)}, ())
     assert told.removeprefix("route flights: ").split(", ") == [
@@ -47,6 +48,7 @@ def test_routes_are_told_field_by_field():
         "timeout 5s -> 2.5s",
         "per_try_timeout 2.5s -> 0.1s",
         "max_retries 5 -> 0",
+        "mirror none -> 2:10.5%",
     ]
 
 
@@ -122,7 +124,6 @@ def test_routes_are_told_field_by_field():
             "health_monitoring",
         ),
         ("unhealthy", "a", Unhealthy("a", "slow"), None, "health of a: gets calls again", "health_monitoring"),
-        ("weight", "a", ServerWeight("a", 100), None, "weight of a: 100 -> none", "health_monitoring"),
         ("exhausted", "t/m", None, Exhausted("t", "m"), "budget of t/m: is spent", "cost_tracking"),
         ("exhausted", "t/m", Exhausted("t", "m"), None, "budget of t/m: is not spent any more", "cost_tracking"),
     ],

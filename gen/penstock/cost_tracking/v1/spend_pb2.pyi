@@ -67,7 +67,9 @@ class SpendRow(_message.Message):
     NANODOLLARS_FIELD_NUMBER: _builtins.int
     UNPRICED_REQUESTS_FIELD_NUMBER: _builtins.int
     requests: _builtins.int
-    """Inferences that a server answered. Failed ones, mirrored copies and the slow door's first line are not among them."""
+    """Inferences that a server answered. Failed ones and the slow door's first line are not among them. Copies for mirrors
+    are the account `@mirror`'s, whose calls they copy is told by no row.
+    """
     compute_us: _builtins.int
     """Microseconds that servers worked on these inferences, whether or not a compute price was in force."""
     nanodollars: _builtins.int
@@ -110,14 +112,14 @@ class Reconciliation(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     PASSED_REQUESTS_FIELD_NUMBER: _builtins.int
     ledger_requests: _builtins.int
-    """Inferences in the ledger."""
+    """Inferences in the ledger, copies for mirrors included."""
     failed_requests: _builtins.int
     """Records that ended in an error, hence are not charged."""
     records: _builtins.int
     """Records that were taken, charged or not. Repeats of a record are not counted."""
     passed_requests: _builtins.int
     """Records that are nobody's charge: handed on to a service such as the slow door, whose own call has the line that
-    counts, or mirrored copies.
+    counts.
     """
     @_builtins.property
     def envoy(self) -> _containers.RepeatedCompositeFieldContainer[Global___CounterReading]:

@@ -41,10 +41,6 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
     carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
     """
-    REASON_BUDGET_SPENT: _Reason.ValueType  # 7
-    """The tenant's budget is spent: the call is refused, whatever it names. `endpoints` and `shares` are of other tenants'
-    calls.
-    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Reason names the rule that chose the version."""
@@ -65,10 +61,6 @@ REASON_VARIANT_NOT_DEPLOYED: Reason.ValueType  # 6
 """The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
 carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
 """
-REASON_BUDGET_SPENT: Reason.ValueType  # 7
-"""The tenant's budget is spent: the call is refused, whatever it names. `endpoints` and `shares` are of other tenants'
-calls.
-"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -88,6 +80,7 @@ class Explanation(_message.Message):
     CHAIN_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
     policy_revision: _builtins.str
     """Revision of the policy that was explained."""
     proxy: _builtins.str
@@ -120,6 +113,10 @@ class Explanation(_message.Message):
         no server has ready count for the default.
         """
 
+    @_builtins.property
+    def mirror(self) -> Global___ExplainedMirror:
+        """Where copies go, whoever calls; unset for a route without a mirror and for a caller that pins a version."""
+
     def __init__(
         self,
         *,
@@ -134,10 +131,11 @@ class Explanation(_message.Message):
         chain: _abc.Iterable[_builtins.str] | None = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         shares: _abc.Iterable[Global___Share] | None = ...,
+        mirror: Global___ExplainedMirror | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "mirror", b"mirror"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "chain", b"chain", "endpoints", b"endpoints", "experiment", b"experiment", "model", b"model", "policy_revision", b"policy_revision", "proxy", b"proxy", "reason", b"reason", "salt", b"salt", "shares", b"shares", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "bucket", b"bucket", "chain", b"chain", "endpoints", b"endpoints", "experiment", b"experiment", "mirror", b"mirror", "model", b"model", "policy_revision", b"policy_revision", "proxy", b"proxy", "reason", b"reason", "salt", b"salt", "shares", b"shares", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bucket: _TypeAlias = _typing.Literal["bucket"]  # noqa: Y015
     _WhichOneofArgType__bucket: _TypeAlias = _typing.Literal["_bucket", b"_bucket"]  # noqa: Y015
@@ -155,8 +153,6 @@ class Endpoint(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     EXCLUSION_REASON_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    WEIGHT_REASON_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """The server's name."""
     address: _builtins.str
@@ -167,10 +163,6 @@ class Endpoint(_message.Message):
     """Why not, in words: health's reason, or `version 2 is not ready there`. A server that is included all the same
     because no other is left keeps its reason.
     """
-    weight: _builtins.int
-    """Its share of the calls relative to the other endpoints' weights; 1 for each where servers are not weighed."""
-    weight_reason: _builtins.str
-    """Why this weight, in health_monitoring's words of the moment when it was told; only with WEIGHTED_RESPONSE_TIME."""
     def __init__(
         self,
         *,
@@ -178,12 +170,10 @@ class Endpoint(_message.Message):
         address: _builtins.str = ...,
         included: _builtins.bool = ...,
         exclusion_reason: _builtins.str = ...,
-        weight: _builtins.int = ...,
-        weight_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "exclusion_reason", b"exclusion_reason", "included", b"included", "server", b"server", "weight", b"weight", "weight_reason", b"weight_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "exclusion_reason", b"exclusion_reason", "included", b"included", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -222,3 +212,33 @@ class Share(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
+class ExplainedMirror(_message.Message):
+    """ExplainedMirror says what the mirror of a route gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    EXCLUSION_REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version."""
+    basis_points: _builtins.int
+    """Hundredths of a percent of the calls that the route gives it."""
+    exclusion_reason: _builtins.str
+    """Why it gets none now; empty when it gets them."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        basis_points: _builtins.int = ...,
+        exclusion_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis_points", b"basis_points", "exclusion_reason", b"exclusion_reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedMirror: _TypeAlias = ExplainedMirror  # noqa: Y015

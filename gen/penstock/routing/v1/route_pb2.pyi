@@ -14,10 +14,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -38,11 +38,6 @@ class _LoadBalancingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadBal
     server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
     is more. Calls without a key are dealt out at random.
     """
-    LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: _LoadBalancing.ValueType  # 4
-    """In turn, each server as often as its weight says, which follows 1/p99 of its answers as health_monitoring measures
-    them: within 1 to 10 between the slowest and the fastest, a step of at most a quarter every 5 s. Servers whose
-    addresses are names are not weighed.
-    """
 
 class LoadBalancing(_LoadBalancing, metaclass=_LoadBalancingEnumTypeWrapper):
     """LoadBalancing chooses among the servers that have a version."""
@@ -57,11 +52,6 @@ LOAD_BALANCING_RING_HASH: LoadBalancing.ValueType  # 3
 """The server that the routing key falls to on a hash ring: a unit stays with its server, whose caches know it, and a
 server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
 is more. Calls without a key are dealt out at random.
-"""
-LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: LoadBalancing.ValueType  # 4
-"""In turn, each server as often as its weight says, which follows 1/p99 of its answers as health_monitoring measures
-them: within 1 to 10 between the slowest and the fastest, a step of at most a quarter every 5 s. Servers whose
-addresses are names are not weighed.
 """
 Global___LoadBalancing: _TypeAlias = LoadBalancing  # noqa: Y015
 
@@ -81,6 +71,7 @@ class Route(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
@@ -120,6 +111,10 @@ class Route(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the route was last changed. Output only."""
 
+    @_builtins.property
+    def mirror(self) -> Global___Mirror:
+        """A version that gets copies of a part of the calls. Default: none."""
+
     def __init__(
         self,
         *,
@@ -133,13 +128,47 @@ class Route(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        mirror: Global___Mirror | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "max_retries", b"max_retries", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "max_retries", b"max_retries", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_retries", b"max_retries", "model", b"model", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_retries", b"max_retries", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
     _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_retries) -> _WhichOneofReturnType__max_retries | None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Mirror(_message.Message):
+    """Mirror has a part of a route's calls copied to another version, whose answers nobody gets: the caller's answer, latency
+    and deadline are as without it. Copied are calls that pin no version, streams' messages and experiments' included. A copy
+    is tried once, within its caller's deadline or else the route's `timeout`, and is dropped while 100 copies of all routes
+    are on their way through an Envoy. It has a record of its own (hop `mirror`), is no exposure, and is charged to the
+    account `@mirror`, never to the caller's tenant.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """A positive decimal integer without leading zeros; registered, not the route's default. As long as it is healthy on no
+    server it gets nothing, and ExplainRoute says why. Required.
+    """
+    basis_points: _builtins.int
+    """Hundredths of a percent of the calls, drawn at random: 500 is 5 %. 1 to 10000, required."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        basis_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis_points", b"basis_points", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mirror: _TypeAlias = Mirror  # noqa: Y015

@@ -25,33 +25,33 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"penstock/routing/v1/snapshot.proto\x12\x13penstock.routing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x08Snapshot\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x30\n\x0cpublish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61uthors\x18\x04 \x03(\t\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x32\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\".penstock.routing.v1.ResourceCount\x12\x12\n\nunrecorded\x18\x07 \x01(\x03\"]\n\rResourceCount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x03\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x03\x12\x0f\n\x07removed\x18\x05 \x01(\x03\"t\n\nDifference\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1b.penstock.routing.v1.Change\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"s\n\nModelTable\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\t\x12/\n\x06slices\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.TableSlice\x12\x17\n\x0fpinned_versions\x18\x04 \x03(\t\"o\n\nTableSlice\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x12\n\nexperiment\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\r\n\x05\x63hain\x18\x05 \x03(\t\x12\x11\n\tcomposite\x18\x06 \x01(\t\".\n\tComposite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bserver_sets\x18\x02 \x03(\t\"b\n\tServerSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eload_balancing\x18\x02 \x01(\t\x12/\n\x07members\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.SetMember\"N\n\tSetMember\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08included\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x08Resource\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04yaml\x18\x04 \x01(\t\"Y\n\rRestoredRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x06\x63hange\x18\x02 \x01(\x0e\x32\x1b.penstock.routing.v1.Change\x12\x0c\n\x04what\x18\x03 \x01(\t*Z\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43HANGE_ADDED\x10\x01\x12\x12\n\x0e\x43HANGE_CHANGED\x10\x02\x12\x12\n\x0e\x43HANGE_REMOVED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"penstock/routing/v1/snapshot.proto\x12\x13penstock.routing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x08Snapshot\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x30\n\x0cpublish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61uthors\x18\x04 \x03(\t\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x32\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\".penstock.routing.v1.ResourceCount\x12\x12\n\nunrecorded\x18\x07 \x01(\x03\"]\n\rResourceCount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x03\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x03\x12\x0f\n\x07removed\x18\x05 \x01(\x03\"t\n\nDifference\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1b.penstock.routing.v1.Change\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"\xc3\x01\n\nModelTable\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\t\x12/\n\x06slices\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.TableSlice\x12\x17\n\x0fpinned_versions\x18\x04 \x03(\t\x12\x16\n\x0emirror_version\x18\x05 \x01(\t\x12\x1b\n\x13mirror_basis_points\x18\x06 \x01(\r\x12\x19\n\x11mirror_server_set\x18\x07 \x01(\t\"o\n\nTableSlice\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x12\n\nexperiment\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\r\n\x05\x63hain\x18\x05 \x03(\t\x12\x11\n\tcomposite\x18\x06 \x01(\t\".\n\tComposite\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bserver_sets\x18\x02 \x03(\t\"b\n\tServerSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eload_balancing\x18\x02 \x01(\t\x12/\n\x07members\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.SetMember\"N\n\tSetMember\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08included\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x08Resource\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0c\n\x04yaml\x18\x04 \x01(\t\"Y\n\rRestoredRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x06\x63hange\x18\x02 \x01(\x0e\x32\x1b.penstock.routing.v1.Change\x12\x0c\n\x04what\x18\x03 \x01(\t*Z\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43HANGE_ADDED\x10\x01\x12\x12\n\x0e\x43HANGE_CHANGED\x10\x02\x12\x12\n\x0e\x43HANGE_REMOVED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.routing.v1.snapshot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGE']._serialized_start=1128
-  _globals['_CHANGE']._serialized_end=1218
+  _globals['_CHANGE']._serialized_start=1209
+  _globals['_CHANGE']._serialized_end=1299
   _globals['_SNAPSHOT']._serialized_start=93
   _globals['_SNAPSHOT']._serialized_end=293
   _globals['_RESOURCECOUNT']._serialized_start=295
   _globals['_RESOURCECOUNT']._serialized_end=388
   _globals['_DIFFERENCE']._serialized_start=390
   _globals['_DIFFERENCE']._serialized_end=506
-  _globals['_MODELTABLE']._serialized_start=508
-  _globals['_MODELTABLE']._serialized_end=623
-  _globals['_TABLESLICE']._serialized_start=625
-  _globals['_TABLESLICE']._serialized_end=736
-  _globals['_COMPOSITE']._serialized_start=738
-  _globals['_COMPOSITE']._serialized_end=784
-  _globals['_SERVERSET']._serialized_start=786
-  _globals['_SERVERSET']._serialized_end=884
-  _globals['_SETMEMBER']._serialized_start=886
-  _globals['_SETMEMBER']._serialized_end=964
-  _globals['_RESOURCE']._serialized_start=966
-  _globals['_RESOURCE']._serialized_end=1035
-  _globals['_RESTOREDROUTE']._serialized_start=1037
-  _globals['_RESTOREDROUTE']._serialized_end=1126
+  _globals['_MODELTABLE']._serialized_start=509
+  _globals['_MODELTABLE']._serialized_end=704
+  _globals['_TABLESLICE']._serialized_start=706
+  _globals['_TABLESLICE']._serialized_end=817
+  _globals['_COMPOSITE']._serialized_start=819
+  _globals['_COMPOSITE']._serialized_end=865
+  _globals['_SERVERSET']._serialized_start=867
+  _globals['_SERVERSET']._serialized_end=965
+  _globals['_SETMEMBER']._serialized_start=967
+  _globals['_SETMEMBER']._serialized_end=1045
+  _globals['_RESOURCE']._serialized_start=1047
+  _globals['_RESOURCE']._serialized_end=1116
+  _globals['_RESTOREDROUTE']._serialized_start=1118
+  _globals['_RESTOREDROUTE']._serialized_end=1207
 # @@protoc_insertion_point(module_scope)

@@ -197,10 +197,19 @@ class ModelTable(_message.Message):
     SALT_FIELD_NUMBER: _builtins.int
     SLICES_FIELD_NUMBER: _builtins.int
     PINNED_VERSIONS_FIELD_NUMBER: _builtins.int
+    MIRROR_VERSION_FIELD_NUMBER: _builtins.int
+    MIRROR_BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    MIRROR_SERVER_SET_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     salt: _builtins.str
     """What is appended to units before they are hashed; empty without an experiment."""
+    mirror_version: _builtins.str
+    """The version that gets copies; empty when none does."""
+    mirror_basis_points: _builtins.int
+    """Hundredths of a percent of the calls that are copied."""
+    mirror_server_set: _builtins.str
+    """The server set that copies go to."""
     @_builtins.property
     def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableSlice]:
         """Who owns which buckets, in order; together they cover all 10000."""
@@ -216,10 +225,13 @@ class ModelTable(_message.Message):
         salt: _builtins.str = ...,
         slices: _abc.Iterable[Global___TableSlice] | None = ...,
         pinned_versions: _abc.Iterable[_builtins.str] | None = ...,
+        mirror_version: _builtins.str = ...,
+        mirror_basis_points: _builtins.int = ...,
+        mirror_server_set: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pinned_versions", b"pinned_versions", "salt", b"salt", "slices", b"slices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mirror_basis_points", b"mirror_basis_points", "mirror_server_set", b"mirror_server_set", "mirror_version", b"mirror_version", "model", b"model", "pinned_versions", b"pinned_versions", "salt", b"salt", "slices", b"slices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
