@@ -21,11 +21,12 @@ def access_log(places: Places) -> Path:
     return places.data("envoy") / "records.log"
 
 
-def part(places: Places, ports: Ports) -> Part:
+def part(places: Places, ports: Ports, *, ads: str) -> Part:
+    """`ads` names the port where it asks for its policy."""
     configuration = places.data("envoy") / "bootstrap.yaml"
 
     def prepare() -> None:
-        configuration.write_text(render(TEMPLATE.read_text(), places, ports))
+        configuration.write_text(render(TEMPLATE.read_text(), places, ports, ads=ads))
 
     return Part(
         name="envoy",
@@ -50,9 +51,10 @@ def part(places: Places, ports: Ports) -> Part:
     )
 
 
-def render(template: str, places: Places, ports: Ports) -> str:
+def render(template: str, places: Places, ports: Ports, *, ads: str) -> str:
     """Put this stack's ports and paths in the place of `${PENSTOCK_…}`. KeyError names a variable that is none."""
     values = {variable(name): str(ports[name]) for name in DEFAULTS}
+    values["PENSTOCK_PORT_ADS"] = str(ports[ads])
     values["PENSTOCK_ACCESS_LOG"] = str(access_log(places))
     # authentication is off: who wants the ingress on the network says so
     values["PENSTOCK_INGRESS_ADDRESS"] = os.environ.get("PENSTOCK_INGRESS_ADDRESS") or "127.0.0.1"

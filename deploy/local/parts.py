@@ -13,7 +13,8 @@ from deploy.local.postgres import Postgres
 
 STORES = ("postgres", "redis")
 SERVERS = (*STORES, *(triton.name(server) for server in TRITONS), "envoy")
-ALL = (*SERVERS, "logship", *SERVICES)
+COMPANIONS = ("keeper", "logship")
+ALL = (*SERVERS, *COMPANIONS, *SERVICES)
 
 
 class UnknownPart(Exception):
@@ -36,14 +37,14 @@ def _build(name: str, places: Places, ports: Ports, names: Sequence[str], durabl
     if name.startswith("triton-"):
         return triton.part(places, ports, name.removeprefix("triton-"))
     if name == "envoy":
-        return envoy.part(places, ports)
-    if name == "logship":
+        return envoy.part(places, ports, ads="keeper" if "keeper" in names else "routing")
+    if name in COMPANIONS:
         return Part(
             name=name,
-            argv=_module("deploy.envoy.logship"),
+            argv=_module(f"deploy.envoy.{name}"),
             env=environment(places, ports, name),
             ready=probes.http(ports[f"{name}_metrics"], "/metrics"),
-            ports=(f"{name}_metrics",),
+            ports=(*(p for p in (name,) if p in DEFAULTS), f"{name}_metrics"),
             tier=3,
         )
     return Part(
@@ -70,12 +71,13 @@ def environment(places: Places, ports: Ports, name: str) -> Mapping[str, str]:
         "PENSTOCK_TRITON_SERVERS": triton.addresses(ports, "grpc"),
         "PENSTOCK_TRITON_METRICS": triton.addresses(ports, "metrics"),
         "PENSTOCK_ENVOY_ADMIN": f"127.0.0.1:{ports['envoy_admin']}",
+        "PENSTOCK_ADS_TARGET": f"127.0.0.1:{ports['routing']}",
         "PENSTOCK_ACCESS_LOG": str(envoy.access_log(places)),
         "PENSTOCK_SERVICE_ADDRESSES": ",".join(f"{s}=127.0.0.1:{ports[s]}" for s in SERVICES),
         "PENSTOCK_PROBE_INTERVAL_SECONDS": "1",
     }
     own["PENSTOCK_METRICS_PORT"] = str(ports[f"{name}_metrics"])
-    if name in SERVICES:
+    if name in DEFAULTS:
         own["PENSTOCK_LISTEN"] = f"127.0.0.1:{ports[name]}"
     if f"{name}_http" in DEFAULTS:
         own["PENSTOCK_HTTP_LISTEN"] = f"127.0.0.1:{ports[f'{name}_http']}"

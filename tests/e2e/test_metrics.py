@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import Counter
 
 from deploy.envoy.logship import metrics as of_logship
+from deploy.local.parts import COMPANIONS
 from deploy.local.ports import SERVICES
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
 from penstock.cost_tracking.v1.price_pb2 import METER_REQUEST, Price
@@ -33,7 +34,7 @@ from tests.models import infer_request, shift
 from tests.polling import eventually
 from tests.serving import await_servers, deploy, halves
 
-PROCESSES = (*SERVICES, "logship")
+PROCESSES = (*SERVICES, *COMPANIONS)
 # where the families are declared that a healthy stack shows no samples of
 DECLARING = (of_cost_tracking, of_logship, of_model_serving, of_routing)
 MODEL = "featured"
@@ -45,7 +46,7 @@ def page(stack, process):
 
 
 def listed_of(process):
-    return listed(process) | ({} if process == "logship" else listed(ALWAYS))
+    return listed(process) | ({} if process in COMPANIONS else listed(ALWAYS))
 
 
 @pytest.fixture(scope="session")

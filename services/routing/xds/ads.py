@@ -27,6 +27,11 @@ REFUSED = Counter("penstock_ads_rejections", "Responses that an Envoy refused; i
 LINGER_SECONDS = 10.0
 """A cluster that no route names any more is kept so long: calls in flight may still be retried on it."""
 
+KEEPER, POLICY = "x-penstock-keeper", "x-penstock-policy"
+"""Metadata of a stream: that a keeper reads along (deploy/envoy/keeper), and which policy there is, empty for none."""
+WHOLE = Response("", "", {})
+"""Tells a keeper that its Envoy has acknowledged all of the policy. An Envoy would not understand it."""
+
 _InForce = list[tuple[Snapshot, bool, frozenset[str]]]
 """Snapshots that an Envoy runs, newest first; whether the whole of it, and which tables have not reached it."""
 
@@ -52,6 +57,11 @@ class Ads:
             stream.aim(snapshot)
             self._note(name, stream)  # where nothing differs nothing is sent, and nobody will acknowledge it
 
+    @property
+    def revision(self) -> str:
+        """Of the published snapshot; empty before the first."""
+        return self._newest.revision if self._newest else ""
+
     def proxies(self) -> Sequence[Proxy]:
         return [self._proxies[name] for name in sorted(self._proxies)]
 
@@ -63,21 +73,25 @@ class Ads:
                     return name, snapshot
         return None
 
-    async def serve(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """One stream, from Envoy's first request, which names it, to its end. Raises what reading raises."""
+    async def serve(self, requests: AsyncIterator[Any], *, kept: bool = False) -> AsyncIterator[Any]:
+        """One stream, from Envoy's first request, which names it, to its end. Raises what reading raises.
+
+        `kept`: a keeper is told whenever Envoy has all of a policy.
+        """
         first = await anext(requests, None)
         if first is None:
             return
         name = first.node.id
-        stream = _Stream(self._linger)
+        stream = _Stream(self._linger, kept=kept)
         if self._newest is not None:
             stream.aim(self._newest)
         self._arrive(name, first.node, stream)
         reading = asyncio.create_task(self._read(name, stream, first, requests))
         try:
             async for response in stream.responses(reading):
-                SENT.labels(_short(response.type_url)).inc(len(response.resources))
-                yield _encoded(response, self._newest)
+                if response is not WHOLE:
+                    SENT.labels(_short(response.type_url)).inc(len(response.resources))
+                yield _encoded(response, self.revision)
                 self._note(name, stream)
             if not reading.cancelled():
                 reading.result()  # what ended the reading ends the stream: a malformed request is no orderly end
@@ -145,8 +159,10 @@ class Ads:
 class _Stream:
     """One Envoy's conversation, driven: a change of the target or a request wakes it."""
 
-    def __init__(self, linger: float) -> None:
+    def __init__(self, linger: float, *, kept: bool) -> None:
         self.snapshot: Snapshot | None = None
+        self._kept = kept
+        self._told = ""
         self._conversation = Conversation()
         self._conversation.aim(without_policy(), whole=False)
         self._linger = linger
@@ -184,6 +200,9 @@ class _Stream:
             self._news.clear()
             for response in self._conversation.next():
                 yield response
+            if self._kept and self.settled and self.snapshot and self._told != self.snapshot.revision:
+                self._told = self.snapshot.revision
+                yield WHOLE
             try:
                 # what is left over may go once nothing has changed for a while
                 async with asyncio.timeout(self._linger if self.settled else None):
@@ -199,8 +218,10 @@ class _Servicer(AdsServicer):
     def __init__(self, ads: Ads) -> None:
         self._ads = ads
 
-    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802, ARG002  gRPC names it
-        async for response in self._ads.serve(requests):
+    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802  gRPC names it
+        kept = any(key == KEEPER for key, _ in context.invocation_metadata() or ())
+        await context.send_initial_metadata(((POLICY, self._ads.revision),))
+        async for response in self._ads.serve(requests, kept=kept):
             yield response
 
 
@@ -228,13 +249,13 @@ def _decoded(message: Any) -> Request:
     )
 
 
-def _encoded(response: Response, snapshot: Snapshot | None) -> Any:
+def _encoded(response: Response, revision: str) -> Any:
     resources: list[Mapping[str, Any]] = [
         {"name": name, "version": r.version, "resource": {"type_url": response.type_url, "value": r.body}}
         for name, r in response.resources.items()
     ]
     return DeltaDiscoveryResponse(
-        system_version_info=snapshot.revision if snapshot else "",
+        system_version_info=revision,
         resources=resources,
         type_url=response.type_url,
         removed_resources=response.removed,

@@ -44,7 +44,7 @@ def envoy_with(data_plane: DataPlane, tmp_path: Path) -> Iterator[Callable[[str]
         ports = Ports(dict(data_plane.stack.ports.numbers) | {
             name: Ports.free()[name] for name in ("ingress", "mesh", "envoy_admin")
         })  # fmt: skip
-        text = envoy.render(envoy.TEMPLATE.read_text(), data_plane.stack.places, ports)
+        text = envoy.render(envoy.TEMPLATE.read_text(), data_plane.stack.places, ports, ads="routing")
         configuration = tmp_path / "bootstrap.yaml"
         configuration.write_text(text.replace("node: {id: envoy,", "node: {id: broken,"))
         command = [str(envoy.program()), "-c", str(configuration), "--disable-hot-restart", "-l", "off"]

@@ -1,0 +1,55 @@
+"""python -m deploy.envoy.keeper"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+import grpc
+import uvloop
+
+from deploy.envoy.keeper import config
+from deploy.envoy.keeper.relay import Relay
+from deploy.envoy.keeper.shelf import Shelf
+from libs import channels, serve, telemetry
+from libs.config import ConfigError
+
+NAME = "keeper"
+GRACE_SECONDS = 0.5
+log = logging.getLogger(NAME)
+
+
+async def keep(settings: config.Config) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    shelf = Shelf(settings.state / "policy.sqlite")
+    routing = grpc.aio.insecure_channel(settings.routing, options=channels.OPTIONS)
+    server = grpc.aio.server(options=serve.OPTIONS)
+    Relay(shelf, routing).register(server)
+    server.add_insecure_port(settings.listen)
+    await server.start()
+    log.info("keeping the policy of %s for the Envoy that asks %s", settings.routing, settings.listen)
+    await stop.wait()
+    await server.stop(GRACE_SECONDS)
+    await routing.close()
+    shelf.close()
+
+
+def main() -> int:
+    try:
+        settings = config.read(os.environ)
+    except ConfigError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 1
+    telemetry.set_up(NAME, settings.metrics_port)
+    uvloop.run(keep(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
