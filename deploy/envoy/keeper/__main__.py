@@ -14,11 +14,18 @@ import uvloop
 from deploy.envoy.keeper import config
 from deploy.envoy.keeper.relay import Relay
 from deploy.envoy.keeper.shelf import Shelf
-from libs import channels, serve, telemetry
+from libs import channels, telemetry
 from libs.config import ConfigError
 
 NAME = "keeper"
 GRACE_SECONDS = 0.5
+OPTIONS = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_receive_message_length", channels.MESSAGE_BYTES),
+    # Envoy asks every 10 s whether it is still there
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
 log = logging.getLogger(NAME)
 
 
@@ -29,7 +36,7 @@ async def keep(settings: config.Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     shelf = Shelf(settings.state / "policy.sqlite")
     routing = grpc.aio.insecure_channel(settings.routing, options=channels.OPTIONS)
-    server = grpc.aio.server(options=serve.OPTIONS)
+    server = grpc.aio.server(options=OPTIONS)
     Relay(shelf, routing).register(server)
     server.add_insecure_port(settings.listen)
     await server.start()
