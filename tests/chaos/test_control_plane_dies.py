@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.ports import SERVICES
 from penstock.cost_tracking.v1.cost_tracking_service_pb2 import GetSpendRequest, ReconcileRequest
@@ -11,6 +12,8 @@ from penstock.feature_store.v1 import feature_registry_service_pb2 as features
 from penstock.feature_store.v1.feature_serving_service_pb2 import GetOnlineFeaturesRequest
 from penstock.health_monitoring.v1.health_monitoring_service_pb2 import ListTargetsRequest
 from penstock.model_serving.v1.model_registry_service_pb2 import ListModelsRequest
+from penstock.routing.v1.route_pb2 import Route
+from penstock.routing.v1.routing_service_pb2 import UpdateRouteRequest
 from penstock_client import column
 from tests.chaos.load import load
 from tests.polling import eventually
@@ -120,3 +123,29 @@ def test_cost_tracking_is_down_for_a_minute_under_load_and_every_request_is_char
     settled_at(penstock, model, before + seen.succeeded)
     eventually(lambda: exposed(penstock)[0] >= exposures + seen.succeeded, within=SETTLED_SECONDS)
     assert exposed(penstock) == (exposures + seen.succeeded, units + len(seen.units))
+
+
+def test_an_envoy_that_starts_without_routing_postgres_and_redis_serves_and_then_follows(stack, penstock, model):
+    dead = ("routing", "postgres", "redis")
+    for part in dead:
+        stack.hold(part, kill=True)
+    before = stack.process("envoy")
+    stack.kill("envoy")
+    stack.wait_ready("envoy", within=60, unless=before)
+    with load(stack.address("ingress"), model, "kept") as seen:
+        eventually(lambda: seen.succeeded > 1000, within=30, message="the new Envoy serves the last policy")
+        for part in dead:
+            stack.release(part)
+        for part in dead:
+            stack.wait_ready(part, within=60)
+        eventually(lambda: everything_answers(penstock, model), within=HEALED_SECONDS, message="all is healed")
+        for retries in (3, 5):
+            changed = Route(model=model, max_retries=retries)
+            mask = FieldMask(paths=["max_retries"])
+            penstock.routing.UpdateRoute(UpdateRouteRequest(route=changed, update_mask=mask))
+            eventually(
+                lambda retries=retries: len(explain(penstock, model, "u").chain) == 1 + retries,
+                within=HEALED_SECONDS,
+                message="Envoy follows routing again",
+            )
+    assert seen.failures == []

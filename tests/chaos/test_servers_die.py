@@ -13,8 +13,12 @@ OFF_SECONDS, BACK_SECONDS = 5, 10
 
 
 def sent_to(stack, server):
-    """Requests that Envoy has sent to a Triton so far, over all its clusters."""
-    port = stack.ports[f"triton_{server}_grpc"]
+    """Requests that Envoy has sent to a Triton so far."""
+    return requests_of(stack, stack.ports[f"triton_{server}_grpc"])
+
+
+def requests_of(stack, port):
+    """What Envoy has sent to this port so far, over all its clusters."""
     url = f"http://{stack.address('envoy_admin')}/clusters?format=json"
     with urllib.request.urlopen(url, timeout=5) as answer:
         clusters = json.load(answer)["cluster_statuses"]
