@@ -38,6 +38,8 @@ NEXT = {
     "FEATURE_SERVICE_NOT_FOUND": "Declare it in the feature store (FeatureRegistryService) first.",
     "ROUTE_NOT_FOUND": "`penstock route list` shows the routes; `penstock route create MODEL --version V` adds one.",
     "ROUTE_EXISTS": "`penstock route update MODEL …` changes it.",
+    "NO_HEALTHY_ENDPOINTS": "`penstock explain health` says of every server why; a call through Envoy is still tried.",
+    "BUDGET_SPENT": "`penstock spend` shows what was spent.",
     "POLICY_NOT_READY": "`penstock status` shows whether Envoy and routing are up.",
     "PROXY_NOT_FOUND": "`penstock proxies` lists the Envoys.",
     "SNAPSHOT_NOT_FOUND": "`penstock snapshot list` shows the last 100, by number and revision.",

@@ -12,13 +12,20 @@ from clients.cli.pages import every
 from clients.cli.session import Session, session
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.route_pb2 import LoadBalancing, Mirror, Route
+from penstock.routing.v1.selection_pb2 import METHOD_CONSISTENT_HASH, METHOD_DRAWN, METHOD_RING
 
 NONE = "none"
+BALANCE = "LOAD_BALANCING_"
+METHODS = {
+    METHOD_RING: "on Envoy's ring: Envoy takes the same",
+    METHOD_CONSISTENT_HASH: "by consistent hash: Envoy may take another one of them",
+    METHOD_DRAWN: "at random, for want of a key",
+}
 app = typer.Typer(help="How calls to a model are served.", no_args_is_help=True)
 
 Version = Annotated[str, typer.Option(help="the version that serves whoever is in no experiment")]
 Fallback = Annotated[list[str], typer.Option(help="tried in this order when the chosen version fails")]
-Balance = Annotated[str, typer.Option(help="round-robin, least-request or ring-hash")]
+Balance = Annotated[str, typer.Option(help="round-robin, least-request, ring-hash or weighted-response-time")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
 PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
 Mirrored = Annotated[
@@ -88,6 +95,31 @@ def export(context: typer.Context) -> None:
     typer.echo(session(context).penstock.routing.ExportPolicy(pb.ExportPolicyRequest()).yaml)
 
 
+@app.command()
+def select(
+    context: typer.Context,
+    model: str,
+    key: Annotated[str, typer.Option("--key", "-k", help="the routing key")] = "",
+    version: Annotated[str, typer.Option(help="the version to pin")] = "",
+) -> None:
+    """The server to call without Envoy: the one that Envoy would take, or the next one that is well."""
+    at = session(context)
+    asked = pb.SelectEndpointRequest(model=model, unit=key, version=version)
+    found = at.penstock.routing.SelectEndpoint(asked).selection
+    said = [
+        ("call", f"{found.endpoint.server} at {found.endpoint.address}"),
+        ("for", f"{found.model} version {found.version}" + (", a fallback" if found.fallback else "")),
+        ("found", METHODS[found.method]),
+    ]
+    if found.experiment:
+        said.append(("experiment", f"{found.experiment}, variant {found.variant}"))
+    if found.HasField("failover"):
+        said.append(("instead of", f"{found.failover.server}: {found.failover.reason}"))
+    if found.others:
+        said.append(("then", ", ".join(other.server for other in found.others)))
+    at.table(("", ""), said, "")
+
+
 def _route(
     model: str,
     version: str,
@@ -129,9 +161,10 @@ def _mirror(said: str) -> Mirror:
 
 def _balance(name: str) -> LoadBalancing:
     try:
-        return LoadBalancing.Value(f"LOAD_BALANCING_{name.upper().replace('-', '_')}")
+        return LoadBalancing.Value(f"{BALANCE}{name.upper().replace('-', '_')}")
     except ValueError:
-        raise typer.BadParameter(f"no load balancing {name!r}: round-robin, least-request or ring-hash") from None
+        known = (each.removeprefix(BALANCE).lower().replace("_", "-") for each in LoadBalancing.keys()[1:])
+        raise typer.BadParameter(f"no load balancing {name!r}, but {', '.join(known)}") from None
 
 
 def _duration(seconds: float) -> Duration:
@@ -145,7 +178,7 @@ def _show(at: Session, routes: list[Route]) -> None:
         (
             r.model,
             " then ".join([r.default_version, *r.fallback_versions]),
-            LoadBalancing.Name(r.load_balancing).removeprefix("LOAD_BALANCING_").lower().replace("_", "-"),
+            LoadBalancing.Name(r.load_balancing).removeprefix(BALANCE).lower().replace("_", "-"),
             f"{r.timeout.ToMicroseconds() / 1e6:g} s",
             f"{r.per_try_timeout.ToMicroseconds() / 1e6:g} s",
             r.max_retries,

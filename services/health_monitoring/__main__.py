@@ -24,6 +24,7 @@ from services.health_monitoring.domain.monitor import Monitor
 from services.health_monitoring.domain.probing import Probing, Rhythm
 from services.health_monitoring.domain.roster import Roster
 from services.health_monitoring.domain.target import service
+from services.health_monitoring.domain.weighing import WeighingRules
 from services.health_monitoring.servers.access_log import SERVICE, AccessLogServicer
 from services.health_monitoring.servers.health import HealthMonitoringServicer
 from services.health_monitoring.servers.publication import Publication
@@ -42,7 +43,7 @@ async def build(settings: config.Config) -> serve.App:
     publisher = Publisher[TargetHealth]()
     publication = Publication(publisher)
     journal = Journal()
-    monitor = Monitor(Thresholds(), CallRules(), journal, lambda: publication.soon(monitor))
+    monitor = Monitor(Thresholds(), CallRules(), journal, lambda: publication.soon(monitor), WeighingRules())
     probing = Probing(prober(clock), Rhythm(settings.probe_interval, settings.probe_timeout), monitor.probed)
     services = [service(name, address) for name, address in settings.services.items()]
     roster = Roster(services, monitor, probing.watch, clock.now)
@@ -64,6 +65,7 @@ async def build(settings: config.Config) -> serve.App:
             probing.run(),
             follow_fleet(),
             monitor.judge_calls_every_second(clock),
+            monitor.weigh_every_step(clock),
             journal.keep(store, monitor.remembered, clock.now),
         ],
         # until the first round of probes there is nothing to say; Postgres may be down

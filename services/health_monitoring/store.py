@@ -29,9 +29,10 @@ class PostgresStore:
                 [(t.target, t.time, t.before, t.after, t.reason) for t in transitions],
             )
             await connection.executemany(
-                "INSERT INTO target (identity, kind, name, address, model, version, state, reason, since, settled)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (identity) DO UPDATE SET"
-                " address = $4, state = $7, reason = $8, since = $9, settled = $10",
+                "INSERT INTO target (identity, kind, name, address, model, version, state, reason, since, settled,"
+                " weight, weight_reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+                " ON CONFLICT (identity) DO UPDATE SET address = $4, state = $7, reason = $8, since = $9,"
+                " settled = $10, weight = $11, weight_reason = $12",
                 [_row(each) for each in remembered],
             )
             await connection.execute("DELETE FROM target WHERE identity = ANY($1::text[])", list(gone))
@@ -46,6 +47,8 @@ class PostgresStore:
                 row["reason"],
                 row["since"],
                 row["settled"],
+                row["weight"],
+                row["weight_reason"],
             )
             for row in rows
         ]
@@ -117,6 +120,8 @@ def _row(each: Remembered) -> tuple[object, ...]:
         each.reason,
         each.since,
         each.settled,
+        each.weight,
+        each.weight_reason,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from services.routing.recording import Recorder
 from services.routing.servers import public
 from services.routing.servers.access import AccessServicer
 from services.routing.servers.routing import RoutingServicer
+from services.routing.servers.selections import Selector
 from services.routing.servers.snapshots import Snapshots
 from services.routing.servers.texts import Texts
 from services.routing.stores.admin_key import ensure_a_key
@@ -84,6 +86,7 @@ async def build(settings: config.Config) -> serve.App:
         export=export,
         require_existing=existing,
         snapshots=snapshots,
+        selector=Selector(partial(secrets.randbits, 64)),
         clock=clock,
     )
     access = AccessServicer(database=database, keys=keys, limits=limits, random=secrets.token_bytes, clock=clock)
@@ -106,7 +109,7 @@ async def build(settings: config.Config) -> serve.App:
             _listen_to_keys(keys, ears, settings, clock),
             _listen(clients.follow_deployed(mesh), ears.deployed),
             _listen(clients.follow_allocations(mesh), ears.allocations),
-            _listen(clients.follow_unhealthy(mesh), ears.unhealthy),
+            _listen(clients.follow_health(mesh), ears.judged),
         ],
         # with a policy in force Envoy is served, whether or not routes can be written
         components={"policy or postgres": lambda: compilation.newest is not None or database.reachable},

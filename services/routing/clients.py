@@ -24,8 +24,8 @@ from penstock.model_serving.v1.deployment_pb2 import Placement
 from penstock.model_serving.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from penstock.model_serving.v1.model_registry_service_pb2 import GetModelVersionRequest
 from penstock.model_serving.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from services.routing.domain.known import Deployed
-from services.routing.domain.policy import Allocation, Deployment, ModelVersion, Range, Server, Unhealthy
+from services.routing.domain.known import Deployed, Judged
+from services.routing.domain.policy import Allocation, Deployment, ModelVersion, Range, Server, ServerWeight, Unhealthy
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +55,15 @@ async def follow_allocations(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Allo
         yield allocations(said.items)
 
 
-async def follow_unhealthy(mesh: grpc.aio.Channel) -> AsyncIterator[tuple[Unhealthy, ...]]:
-    """Targets that must get no traffic, from health_monitoring."""
+async def follow_health(mesh: grpc.aio.Channel) -> AsyncIterator[Judged]:
+    """Targets that must get no traffic and servers' weights, from health_monitoring."""
     stub = HealthMonitoringServiceStub(mesh)
     async for said in watch.follow(
         "health_monitoring",
         lambda last: stub.WatchHealth(health_monitoring.WatchHealthRequest(last_revision=last)),
         lambda part: part.targets,
     ):
-        yield unhealthy(said.items)
+        yield Judged(unhealthy(said.items), weights(said.items))
 
 
 class Registry:
@@ -130,6 +130,16 @@ def unhealthy(said: Iterable[TargetHealth]) -> tuple[Unhealthy, ...]:
         if health.kind in kinds and not health.receives_traffic
     )
     return tuple(sorted(found, key=lambda target: (target.server, target.model, target.version)))
+
+
+def weights(said: Iterable[TargetHealth]) -> tuple[ServerWeight, ...]:
+    """Of servers; none from a health_monitoring that does not weigh yet."""
+    found = (
+        ServerWeight(health.server, health.weight, health.weight_reason)
+        for health in said
+        if health.kind == TARGET_KIND_SERVER and health.weight
+    )
+    return tuple(sorted(found, key=lambda weight: weight.server))
 
 
 def _server(placement: Placement) -> Server | None:

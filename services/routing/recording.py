@@ -105,11 +105,11 @@ class Recorder:
         while recorded is None:
             head = self._head or await self._stored()
             now, change = await asyncio.to_thread(take_apart, head.apart, published.snapshot, published.inputs)
-            if not any(key[0] == ROUTE or not is_input(key) for key in change.keys):
+            if not change.worth_telling:
                 self._head = head
                 if self._newest is not None and not self._newest[0].number:
                     self._know(next(iter(await self._store.list(0, 1)), None))
-                return  # it is what is recorded; facts that changed nothing are told with what they do change
+                return  # facts that change nothing, and weights, are told with what else changes
             changes = await self._changes(head.apart, now, change)
             routes = {name: now.manifest.get((kind, name), "") for kind, name in changes if kind == ROUTE}
             writes = await self._store.writes(routes)

@@ -74,6 +74,7 @@ async def test_what_is_recorded_is_remembered(store):
 async def test_a_target_is_remembered_as_it_is_now(store):
     await store.record([], [A, M], [])
     later = replace(A, target=server("a", "h:2"), state=State.UNKNOWN, reason="silent", since=NOON + timedelta(1))
+    later = replace(later, weight=80, weight_reason="slow")
     await store.record([], [later], [])
     assert await store.remembered() == [M, later]
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from services.health_monitoring.domain.belief import Belief, State
 from services.health_monitoring.domain.target import Kind, Target
+from services.health_monitoring.domain.weighing import EVEN, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class Health:
     reason: str
     since: datetime
     receives_traffic: bool
+    weight: int = EVEN
+    """Only of servers: the share of calls where servers are weighed."""
+    weight_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,22 @@ class Remembered:
     reason: str
     since: datetime
     settled: bool
+    weight: int = EVEN
+    weight_reason: str = ""
 
     def belief(self) -> Belief:
         return Belief(self.state, self.reason, self.since, probed=self.state, settled=self.settled)
 
 
-def remember(target: Target, belief: Belief) -> Remembered:
-    return Remembered(target, belief.state, belief.reason, belief.since, belief.settled)
+def remember(target: Target, belief: Belief, weight: Weight) -> Remembered:
+    told = weight.told, weight.reason
+    return Remembered(target, belief.state, belief.reason, belief.since, belief.settled, *told)
 
 
-def health_of(target: Target, belief: Belief, peers: Collection[Belief]) -> Health:
+def health_of(target: Target, belief: Belief, peers: Collection[Belief], weight: Weight) -> Health:
     """`peers` are the beliefs of the same model version on other servers."""
-    return Health(target, belief.state, belief.reason, belief.since, _receives_traffic(target, belief, peers))
+    receives = _receives_traffic(target, belief, peers)
+    return Health(target, belief.state, belief.reason, belief.since, receives, weight.told, weight.reason)
 
 
 def _receives_traffic(target: Target, belief: Belief, peers: Collection[Belief]) -> bool:

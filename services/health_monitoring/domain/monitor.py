@@ -14,6 +14,7 @@ from services.health_monitoring.domain.health import Health, Remembered, Transit
 from services.health_monitoring.domain.journal import Journal
 from services.health_monitoring.domain.target import Kind, Target
 from services.health_monitoring.domain.traffic import Traffic
+from services.health_monitoring.domain.weighing import STEP_SECONDS, WeighingRules, Weight, paces, step
 
 RECENT = 20
 
@@ -37,12 +38,21 @@ class Explanation:
 class Monitor:
     """Holds all targets. Times are given by the callers; seconds are whole numbers of a clock that never goes back."""
 
-    def __init__(self, thresholds: Thresholds, rules: CallRules, journal: Journal, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        rules: CallRules,
+        journal: Journal,
+        changed: Callable[[], None],
+        weighing: WeighingRules,
+    ) -> None:
         """`changed` is called after each step that may have changed `healths()`."""
         self._thresholds = thresholds
         self._traffic = Traffic(rules)
         self._journal = journal
         self._changed = changed
+        self._weighing = weighing
+        self._weights: dict[str, Weight] = {}
         self._targets: dict[str, Target] = {}
         self._beliefs: dict[str, Belief] = {}
         self._recent: defaultdict[str, deque[Transition]] = defaultdict(lambda: deque(maxlen=RECENT))
@@ -53,6 +63,7 @@ class Monitor:
         """Go on where an earlier process ended; before any target is watched. Transitions oldest first."""
         for each in remembered:
             self._beliefs[each.target.identity] = each.belief()
+            self._weights[each.target.identity] = Weight.remembered(each.weight, each.weight_reason)
         for transition in transitions:
             self._recent[transition.target].append(transition)
 
@@ -66,6 +77,7 @@ class Monitor:
         self._traffic.watch(self._targets.values(), aliases)
         for identity in self._beliefs.keys() - self._targets.keys():
             del self._beliefs[identity]
+            self._weights.pop(identity, None)
             self._recent.pop(identity, None)
             self._journal.note(identity)
         for identity in self._targets.keys() - self._beliefs.keys():
@@ -103,6 +115,23 @@ class Monitor:
             if failing or belief.failing:
                 self._believe(identity, after_calls(belief, failing, now))
 
+    async def weigh_every_step(self, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """For ever."""
+        while True:
+            await sleep(STEP_SECONDS)
+            self.weigh(int(clock.monotonic()))
+
+    def weigh(self, second: int) -> None:
+        """One step of every server's weight."""
+        found = paces(self._traffic.measured(second, self._weighing.least_calls), self._weighing)
+        for identity, target in self._targets.items():
+            if target.kind is Kind.SERVER:
+                before = self._weight(identity)
+                self._weights[identity] = now = step(before, found.get(target.name), self._weighing)
+                if now.told != before.told:
+                    self._journal.note(identity)
+                    self._changed()
+
     @property
     def informed(self) -> bool:
         """Whether every target is known and has been probed, once: before that nobody may be told anything."""
@@ -133,12 +162,16 @@ class Monitor:
     def remembered(self, identity: str) -> Remembered | None:
         """None when the target is watched no more."""
         target = self._targets.get(identity)
-        return remember(target, self._beliefs[identity]) if target else None
+        return remember(target, self._beliefs[identity], self._weight(identity)) if target else None
+
+    def _weight(self, identity: str) -> Weight:
+        return self._weights.get(identity) or Weight()
 
     def _health(self, identity: str, peers: Mapping[tuple[str, str], set[str]]) -> Health:
         target = self._targets[identity]
         others = peers.get((target.model, target.version), set()) - {identity}
-        return health_of(target, self._beliefs[identity], [self._beliefs[other] for other in others])
+        peers_beliefs = [self._beliefs[other] for other in others]
+        return health_of(target, self._beliefs[identity], peers_beliefs, self._weight(identity))
 
     def _believe(self, identity: str, belief: Belief) -> None:
         before, self._beliefs[identity] = self._beliefs[identity], belief

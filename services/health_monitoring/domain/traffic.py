@@ -1,6 +1,7 @@
 """Calls by model version and server, counted only where such a target is watched: what clients send cannot grow it."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from services.health_monitoring.domain.calls import Attempt, CallRules, CallWindow, Statistics, failing, statistics
 from services.health_monitoring.domain.target import Kind, Target
@@ -13,6 +14,7 @@ class Traffic:
 
     def __init__(self, rules: CallRules) -> None:
         self._rules = rules
+        self._versions: list[Target] = []
         self._keys: dict[Key, str] = {}
         self._windows: dict[str, CallWindow] = {}
 
@@ -21,7 +23,7 @@ class Traffic:
 
         Windows of targets that stay are kept.
         """
-        versions = [target for target in targets if target.kind is Kind.MODEL_VERSION]
+        versions = self._versions = [target for target in targets if target.kind is Kind.MODEL_VERSION]
         spellings: dict[str, list[str]] = {}
         for logged, address in aliases.items():
             spellings.setdefault(address, []).append(logged)
@@ -55,6 +57,18 @@ class Traffic:
             return ""
         calls, errors = window.counts(second)
         return failing(self._rules, calls, errors, already=already)
+
+    def measured(self, second: int, least_calls: int) -> Iterator[Mapping[str, Statistics]]:
+        """Of each model version that has so many calls on two servers or more, by server."""
+        by_version: defaultdict[tuple[str, str], dict[str, CallWindow]] = defaultdict(dict)
+        for target in self._versions:
+            window = self._windows[target.identity]
+            if window.counts(second)[0] >= least_calls:
+                by_version[target.model, target.version][target.name] = window
+        for windows in by_version.values():
+            if len(windows) > 1:
+                seen = {server: statistics([each], self._rules.window, second) for server, each in windows.items()}
+                yield {server: each for server, each in seen.items() if each}
 
     def statistics(self, target: Target, second: int) -> Statistics | None:
         """Of a model version on a server, or of everything on a server. None where no call was seen."""

@@ -37,6 +37,8 @@ def health(value: Health) -> health_pb2.TargetHealth:
         model=target.model,
         version=target.version,
         receives_traffic=value.receives_traffic,
+        weight=value.weight if target.kind is Kind.SERVER else 0,
+        weight_reason=value.weight_reason,
     )
 
 

@@ -18,6 +18,11 @@ SERVICE_HEALTH = Gauge("ai_service_health", "1 while a Penstock service is HEALT
 TARGET_STATE = Gauge(
     "penstock_target_state", "State of each target: 1 HEALTHY, 2 UNHEALTHY, 3 UNKNOWN.", ["target", "kind"]
 )
+WEIGHT = Gauge(
+    "penstock_server_weight",
+    "A server's share of calls where servers are weighed by response time; 100 is the mean.",
+    ["server"],
+)
 
 
 class Publication:
@@ -49,6 +54,10 @@ class Publication:
             TARGET_STATE.labels(*key).set(int(encode.STATES[each.state]))
             if each.target.kind is Kind.SERVICE:
                 SERVICE_HEALTH.labels(each.target.name).set(int(each.state is State.HEALTHY))
+            if each.target.kind is Kind.SERVER:
+                WEIGHT.labels(each.target.name).set(each.weight)
         for key in self._shown - shown:
             TARGET_STATE.remove(*key)
+            if key[1] is Kind.SERVER:
+                WEIGHT.remove(key[0].removeprefix(f"{Kind.SERVER}/"))
         self._shown = shown

@@ -5,6 +5,8 @@ It is what ExplainRoute answers from, what the last snapshot on disk keeps, and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 
 from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Server
 
@@ -19,6 +21,13 @@ class Endpoint:
     weight: int
     included: bool
     reason: str
+    weight_reason: str = ""
+    """Why this weight, where servers are weighed."""
+
+    @property
+    def host(self) -> str:
+        """host:port, as Envoy writes it."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,20 @@ class ServerSet:
     name: str
     load_balancing: LoadBalancing
     endpoints: tuple[Endpoint, ...]
+
+    @property
+    def named(self) -> bool:
+        """Whether a member has a name for an address; in or out, so that health never changes the kind of a cluster."""
+        return not all(is_ip(endpoint.address) for endpoint in self.endpoints)
+
+
+@lru_cache(4096)
+def is_ip(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +135,9 @@ class ModelPolicy:
     def clusters(self) -> frozenset[str]:
         """Every cluster that the model's table names."""
         return self.composites | {self.copies.servers} if self.copies and self.copies.servers else self.composites
+
+    def owner(self, bucket: int) -> Slice:
+        return next(s for s in self.slices if s.start <= bucket < s.end)
 
     @property
     def composites(self) -> frozenset[str]:

@@ -46,7 +46,7 @@ class Compiler:
 
     def compile(self, inputs: Inputs) -> Policy:
         """Never raises for what the inputs say: what cannot be honoured is left out and told in `faults`."""
-        fleet = self._fleet(self._placements(inputs.servers, inputs.deployments), inputs.unhealthy)
+        fleet = self._fleet(self._placements(inputs.servers, inputs.deployments), inputs.unhealthy, inputs.weights)
         allocated = self._allocated(inputs.allocations)
         last = self._last or _Generation(fleet, {}, _Shapes({}, {}))
         moved = fleet.moved(last.fleet)

@@ -19,6 +19,7 @@ class Why(StrEnum):
     RANDOM = "RANDOM"
     NO_SERVER = "NO_SERVER"
     VARIANT_NOT_DEPLOYED = "VARIANT_NOT_DEPLOYED"
+    BUDGET_SPENT = "BUDGET_SPENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it.
+    """`salt` is empty and `bucket` None when no hash is taken; `chain` is None when chance decides it, or the tenant's
+    budget is spent.
 
     `endpoints` are the servers that have some version of the model, as seen by the first attempt; where chance decides,
     as seen by whichever outcome would go there. `experiment` and `variant` own the bucket, also where the variant's
@@ -52,11 +54,13 @@ class Explanation:
     copies: Copies | None
 
 
-def explain(policy: Policy, model: str, unit: str = "", pinned: str = "") -> Explanation:
+def explain(policy: Policy, model: str, unit: str = "", pinned: str = "", tenant: str = "") -> Explanation:
     """Raises NotFound: ROUTE_NOT_FOUND, or MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed."""
     found = policy.models.get(model)
     if found is None:
         raise NotFound("ROUTE_NOT_FOUND", f"model {model!r} has no route", model=model)
+    if tenant in found.exhausted_tenants:
+        return _explained(policy, found, Why.BUDGET_SPENT, None, None, None)
     if pinned:
         return _explained(policy, found, Why.PINNED, None, None, _pinned(found, pinned))
     if len(found.slices) == 1:  # nothing to choose: Envoy takes no hash
@@ -65,7 +69,7 @@ def explain(policy: Policy, model: str, unit: str = "", pinned: str = "") -> Exp
     if not unit:
         return _explained(policy, found, Why.RANDOM, None, None, None)
     bucket = bucket_of(unit, found.salt)
-    owner = next(s for s in found.slices if s.start <= bucket < s.end)
+    owner = found.owner(bucket)
     return _explained(policy, found, _rule(owner), bucket, owner, owner.chain)
 
 
@@ -94,7 +98,7 @@ def _explained(
         experiment=owner.experiment if owner else "",
         variant=owner.variant if owner else "",
         chain=chain,
-        endpoints=_drawable(policy, model) if chain is None else tuple(_endpoints(policy, chain)),
+        endpoints=_drawable(policy, model) if chain is None else tuple(endpoints_of(policy, chain)),
         shares=_shares(model),
         copies=None if why is Why.PINNED else model.copies,
     )
@@ -110,13 +114,14 @@ def _shares(model: ModelPolicy) -> tuple[Share, ...]:
 def _drawable(policy: Policy, model: ModelPolicy) -> tuple[Endpoint, ...]:
     found: dict[str, Endpoint] = {}
     for chain in dict.fromkeys(s.chain for s in model.slices):
-        for endpoint in _endpoints(policy, chain):
+        for endpoint in endpoints_of(policy, chain):
             if endpoint.included or endpoint.server not in found:
                 found[endpoint.server] = endpoint
     return tuple(found[server] for server in sorted(found))
 
 
-def _endpoints(policy: Policy, chain: Chain) -> Iterator[Endpoint]:
+def endpoints_of(policy: Policy, chain: Chain) -> Iterator[Endpoint]:
+    """Every server that has some version of the model, by name, in or out for the chain's first attempt."""
     asked = chain.attempts[0].target if chain.attempts else chain.wanted
     in_set = {e.server: e for e in policy.server_sets[chain.attempts[0].servers].endpoints} if chain.attempts else {}
     for server in sorted({s for v, ready in policy.ready.items() if v.model == asked.model for s in ready}):

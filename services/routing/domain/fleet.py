@@ -2,13 +2,16 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from services.routing.domain.compiled import Endpoint, ServerSet
+from services.routing.domain.compiled import Endpoint, ServerSet, is_ip
 from services.routing.domain.placements import Placed, Placements
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Unhealthy
+from services.routing.domain.policy import EVEN, LoadBalancing, ModelVersion, ServerWeight, Unhealthy
+
+NAMED, UNKNOWN = "not weighed: a server of the set has a name for an address", "nothing is known of it yet"
+"""Why a server has the mean's weight."""
 
 Members = tuple[LoadBalancing, tuple[str, ...]]
 """Who is in a server set, and how one of them is chosen: what the set is named after."""
@@ -24,9 +27,12 @@ class Ailing:
 
 
 class Fleet:
-    """Placements, and who of them is unhealthy."""
+    """Placements, who of them is unhealthy, and how those that are weighed share calls."""
 
-    def __init__(self, placements: Placements, unhealthy: Iterable[Unhealthy]) -> None:
+    def __init__(
+        self, placements: Placements, unhealthy: Iterable[Unhealthy], weights: Iterable[ServerWeight] = ()
+    ) -> None:
+        self._weights = {weight.server: weight for weight in weights}
         self.servers, self.ready = placements.servers, placements.ready
         self.unhealthy: Mapping[tuple[str, str, str], str] = {
             (u.server, u.model, u.version): u.reason
@@ -88,18 +94,30 @@ class Fleet:
         load_balancing, servers = members
         reasons = {server: self._whole(server) for server in servers}
         last_door = None not in reasons.values()
+        weigh = self._weigh(load_balancing, servers)
         endpoints = tuple(
             Endpoint(
                 server,
                 self.servers[server].address,
                 self.servers[server].port,
-                self.servers[server].weight,
+                self.servers[server].weight * weigh(server).weight,
                 included=reason is None or last_door,
                 reason="" if reason is None else reason,
+                weight_reason=weigh(server).reason,
             )
             for server, reason in reasons.items()
         )
         return ServerSet(name, load_balancing, endpoints)
+
+    def _weigh(self, load_balancing: LoadBalancing, servers: tuple[str, ...]) -> Callable[[str], ServerWeight]:
+        """Endpoints that are names travel in their cluster: a weight that changed would make it another cluster, with
+        other connections, every few seconds.
+        """
+        if load_balancing is not LoadBalancing.WEIGHTED_RESPONSE_TIME:
+            return lambda server: ServerWeight(server, 1)
+        if not all(is_ip(self.servers[server].address) for server in servers):
+            return lambda server: ServerWeight(server, EVEN, NAMED)
+        return lambda server: self._weights.get(server) or ServerWeight(server, EVEN, UNKNOWN)
 
     def _whole(self, server: str) -> str | None:
         return self.unhealthy.get((server, "", ""))

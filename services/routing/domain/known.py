@@ -5,7 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from services.routing.domain.policy import Allocation, ApiKey, Deployment, Inputs, RateLimit, Route, Server, Unhealthy
+from services.routing.domain.policy import (
+    Allocation,
+    ApiKey,
+    Deployment,
+    Inputs,
+    RateLimit,
+    Route,
+    Server,
+    ServerWeight,
+    Unhealthy,
+)
 
 Said = TypeVar("Said")
 
@@ -19,6 +29,14 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """Who must get no traffic, and how the others share it where they are weighed."""
+
+    unhealthy: tuple[Unhealthy, ...] = ()
+    weights: tuple[ServerWeight, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The last word of each owner; None until it has spoken for the first time ever, restarts included."""
 
@@ -28,6 +46,8 @@ class Known:
     unhealthy: tuple[Unhealthy, ...] | None = None
     keys: tuple[ApiKey, ...] | None = None
     limits: tuple[RateLimit, ...] | None = None
+    weights: tuple[ServerWeight, ...] = ()
+    """Told together with `unhealthy`."""
 
     @property
     def sufficient(self) -> bool:
@@ -57,6 +77,7 @@ class Known:
             unhealthy=self.unhealthy or (),
             keys=self.keys or (),
             limits=self.limits or (),
+            weights=self.weights,
         )
 
 
@@ -84,8 +105,8 @@ class Ears:
     def allocations(self, said: tuple[Allocation, ...]) -> None:
         self._hear(replace(self._known, allocations=_kept(self._known.allocations, said, lambda a: a.experiment)))
 
-    def unhealthy(self, said: tuple[Unhealthy, ...]) -> None:
-        self._hear(replace(self._known, unhealthy=said))
+    def judged(self, said: Judged) -> None:
+        self._hear(replace(self._known, unhealthy=said.unhealthy, weights=said.weights))
 
     def keys(self, said: tuple[ApiKey, ...]) -> None:
         self._hear(replace(self._known, keys=_kept(self._known.keys, said, lambda k: k.id)))

@@ -21,6 +21,7 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
+    ServerWeight,
     Unhealthy,
 )
 from services.routing.domain.snapshot import Snapshot
@@ -29,9 +30,11 @@ Key: TypeAlias = tuple[str, str]
 """Type (`route`, `Cluster`) and name."""
 Manifest: TypeAlias = Mapping[Key, str]
 """The hash of each part."""
-Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit
+Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit | ServerWeight
 
 ROUTE = "route"
+WEIGHT = "weight"
+ENDPOINTS = "ClusterLoadAssignment"
 NAMES: Mapping[str, Callable[[Any], str]] = {
     ROUTE: lambda route: route.model,
     "server": lambda server: server.id,
@@ -41,6 +44,7 @@ NAMES: Mapping[str, Callable[[Any], str]] = {
     "exhausted": lambda budget: f"{budget.tenant}/{budget.model}",
     "api_key": lambda key: key.id,
     "rate_limit": lambda limit: limit.name,
+    WEIGHT: lambda weight: weight.server,
 }
 """How an input of each type is named."""
 
@@ -55,6 +59,16 @@ class Delta:
     @property
     def keys(self) -> frozenset[Key]:
         return self.gone | self.put.keys()
+
+    @property
+    def worth_telling(self) -> bool:
+        """Not what changes no route and no resource, and not what only shares calls out anew: servers' weights follow
+        the load all day, and would push the decisions of people out of a history of a hundred.
+        """
+        inputs = {kind for kind, _ in self.keys if kind in NAMES}
+        resources = {kind for kind, _ in self.keys} - inputs
+        weighed = inputs == {WEIGHT} and resources <= {ENDPOINTS}
+        return (bool(resources) and not weighed) or ROUTE in inputs
 
 
 def delta(before: Manifest, after: Manifest) -> Delta:
@@ -77,6 +91,7 @@ def input_groups(inputs: Inputs) -> Mapping[str, Sequence[Input]]:
         "exhausted": inputs.exhausted,
         "api_key": inputs.keys,
         "rate_limit": inputs.limits,
+        WEIGHT: inputs.weights,
     }
 
 
@@ -140,6 +155,7 @@ def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
         exhausted=tuple(found["exhausted"]),
         keys=tuple(found["api_key"]),
         limits=tuple(found["rate_limit"]),
+        weights=tuple(found[WEIGHT]),
     )
 
 
@@ -168,4 +184,5 @@ DECODERS: Mapping[str, Callable[[Any], Input]] = {
     "exhausted": lambda content: Exhausted(**content),
     "api_key": lambda content: ApiKey(**content | {"sha256": "", "roles": tuple(content["roles"])}),
     "rate_limit": lambda content: RateLimit(**content | {"scope": Scope(content["scope"])}),
+    WEIGHT: lambda content: ServerWeight(**content),
 }

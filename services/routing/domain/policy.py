@@ -14,6 +14,8 @@ class LoadBalancing(StrEnum):
     LEAST_REQUEST = "LEAST_REQUEST"
     RING_HASH = "RING_HASH"
     """By the unit: one stays with its server, and a server that comes or goes moves few of them."""
+    WEIGHTED_RESPONSE_TIME = "WEIGHTED_RESPONSE_TIME"
+    """By weights that follow how fast each server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,19 @@ class Unhealthy:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerWeight:
+    """A server's share of the calls among servers that are weighed, as health_monitoring says; the mean is EVEN."""
+
+    server: str
+    weight: int
+    reason: str = ""
+
+
+EVEN = 100
+"""The weight of a server that nothing is known of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exhausted:
     """A budget that is spent and refuses: calls of this tenant (to this model, when named) are denied."""
 
@@ -164,3 +179,4 @@ class Inputs:
     exhausted: tuple[Exhausted, ...] = ()
     keys: tuple[ApiKey, ...] = ()
     limits: tuple[RateLimit, ...] = ()
+    weights: tuple[ServerWeight, ...] = ()

@@ -5,7 +5,7 @@ from itertools import chain, islice
 from typing import Any
 
 from services.routing.domain.history import Write
-from services.routing.domain.parts import ROUTE, Input, Key
+from services.routing.domain.parts import ROUTE, WEIGHT, Input, Key
 from services.routing.domain.policy import (
     Allocation,
     ApiKey,
@@ -14,6 +14,7 @@ from services.routing.domain.policy import (
     RateLimit,
     Route,
     Server,
+    ServerWeight,
     Unhealthy,
 )
 
@@ -26,9 +27,16 @@ OWNERS = {
     "exhausted": "cost_tracking",
     "api_key": "routing",
     "rate_limit": "routing",
+    WEIGHT: "health_monitoring",
 }
 """Who changes inputs of a type; routes are written by people. So are keys and limits: a key's record says by whom."""
-TITLES = {"unhealthy": "health of", "exhausted": "budget of", "api_key": "API key", "rate_limit": "rate limit"}
+TITLES = {
+    "unhealthy": "health of",
+    "exhausted": "budget of",
+    "api_key": "API key",
+    "rate_limit": "rate limit",
+    WEIGHT: "weight of",
+}
 SOMEBODY = "unknown"
 BUCKETS_PER_PERCENT = 100
 
@@ -136,6 +144,11 @@ def _limit(limit: RateLimit | None) -> str:
     return f"{limit.requests_per_second:g}/s, burst {limit.burst} ({whose}, {limit.scope}{shadow})"
 
 
+def _weight(before: ServerWeight | None, after: ServerWeight | None) -> str:
+    old, new = (str(each.weight) if each else "none" for each in (before, after))
+    return f"{old} -> {new}" + (f": {after.reason}" if after and after.reason else "")
+
+
 WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     ROUTE: _route,
     "server": lambda before, after: f"{_address(before)} -> {_address(after)}",
@@ -145,4 +158,5 @@ WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     "exhausted": _budget,
     "api_key": _key,
     "rate_limit": lambda before, after: f"{_limit(before)} -> {_limit(after)}",
+    WEIGHT: _weight,
 }

@@ -25,6 +25,7 @@ LOAD_BALANCING = {
     route_pb2.LOAD_BALANCING_ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
     route_pb2.LOAD_BALANCING_LEAST_REQUEST: LoadBalancing.LEAST_REQUEST,
     route_pb2.LOAD_BALANCING_RING_HASH: LoadBalancing.RING_HASH,
+    route_pb2.LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: LoadBalancing.WEIGHTED_RESPONSE_TIME,
 }
 REASONS = {
     Why.EXPERIMENT: explanation_pb2.REASON_EXPERIMENT,
@@ -33,6 +34,7 @@ REASONS = {
     Why.RANDOM: explanation_pb2.REASON_RANDOM,
     Why.NO_SERVER: explanation_pb2.REASON_NO_SERVER,
     Why.VARIANT_NOT_DEPLOYED: explanation_pb2.REASON_VARIANT_NOT_DEPLOYED,
+    Why.BUDGET_SPENT: explanation_pb2.REASON_BUDGET_SPENT,
 }
 NANOSECONDS = 1_000_000_000
 CHANGEABLE = (
@@ -138,8 +140,8 @@ def encode_explanation(told: Explanation, proxy: str, revision: str) -> explanat
         bucket=told.bucket,
         experiment=told.experiment,
         variant=told.variant,
-        chain=[_version(attempt.target, told.model) for attempt in attempts],
-        endpoints=[_endpoint(endpoint) for endpoint in told.endpoints],
+        chain=[version_of(attempt.target, told.model) for attempt in attempts],
+        endpoints=[encode_endpoint(endpoint) for endpoint in told.endpoints],
         shares=[
             explanation_pb2.Share(experiment=s.experiment, variant=s.variant, version=s.version, buckets=s.buckets)
             for s in told.shares
@@ -156,17 +158,18 @@ def _copies(copies: Copies | None) -> explanation_pb2.ExplainedMirror | None:
     )
 
 
-def _version(target: ModelVersion, model: str) -> str:
+def version_of(target: ModelVersion, model: str) -> str:
     return target.version if target.model == model else f"{target.model}/{target.version}"
 
 
-def _endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+def encode_endpoint(endpoint: Endpoint) -> explanation_pb2.Endpoint:
     return explanation_pb2.Endpoint(
         server=endpoint.server,
-        address=f"{host}:{endpoint.port}",
+        address=endpoint.host,
         included=endpoint.included,
         exclusion_reason=endpoint.reason,
+        weight=endpoint.weight,
+        weight_reason=endpoint.weight_reason,
     )
 
 

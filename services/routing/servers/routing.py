@@ -9,6 +9,7 @@ from prometheus_client import Gauge
 from libs.clock import Clock
 from libs.errors import NotFound, Unavailable, collecting
 from libs.idempotency import once, once_after
+from libs.identity import caller
 from libs.paging import page
 from libs.postgres import Database
 from penstock.routing.v1 import routing_service_pb2 as pb
@@ -19,6 +20,7 @@ from services.routing.domain.proxies import Proxies
 from services.routing.domain.routes import RouteStore, check_model, check_route, check_unit
 from services.routing.domain.snapshot import Snapshot
 from services.routing.servers import messages
+from services.routing.servers.selections import Selector
 from services.routing.servers.snapshots import Snapshots
 
 REJECTED = Gauge("penstock_policy_rejected", "Connected Envoys that refuse something of the policy.")
@@ -47,6 +49,7 @@ class RoutingServicer(RoutingServiceServicer):
         export: Callable[[Snapshot], str],
         require_existing: Callable[[Route, Route | None], Awaitable[None]],
         snapshots: Snapshots,
+        selector: Selector,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -56,6 +59,7 @@ class RoutingServicer(RoutingServiceServicer):
         self._export = export
         self._require_existing = require_existing
         self._snapshots = snapshots
+        self._selector = selector
         self._clock = clock
         REJECTED.set_function(lambda: sum(p.connected and bool(p.rejections) for p in proxies.proxies()))
 
@@ -130,8 +134,18 @@ class RoutingServicer(RoutingServiceServicer):
             who = f"proxy {request.proxy!r} has acknowledged no" if request.proxy else "no proxy has acknowledged a"
             raise _not_ready(f"{who} policy yet")
         proxy, snapshot = found
-        told = explain(snapshot.policy, request.model, request.unit, request.version)
+        tenant = request.tenant or caller().tenant
+        told = explain(snapshot.policy, request.model, request.unit, request.version, tenant)
         return pb.ExplainRouteResponse(explanation=messages.encode_explanation(told, proxy, snapshot.revision))
+
+    async def SelectEndpoint(self, request: pb.SelectEndpointRequest, context: Any) -> pb.SelectEndpointResponse:
+        with collecting() as faults:
+            check_model(request.model, "model", faults)
+            check_unit(request.unit, "unit", faults)
+        newest = self._policies.newest
+        if newest is None:
+            raise _not_ready("no policy has been compiled yet")
+        return pb.SelectEndpointResponse(selection=self._selector.select(request, newest))
 
     async def ListProxies(self, request: pb.ListProxiesRequest, context: Any) -> pb.ListProxiesResponse:
         asked = page(request.page_size, request.page_token)

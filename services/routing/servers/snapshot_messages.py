@@ -85,10 +85,9 @@ def _versions(chain: Chain, model: str) -> list[str]:
 
 
 def _member(endpoint: Endpoint) -> snapshot_pb2.SetMember:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return snapshot_pb2.SetMember(
         server=endpoint.server,
-        address=f"{host}:{endpoint.port}",
+        address=endpoint.host,
         included=endpoint.included,
         reason=endpoint.reason,
     )

@@ -22,10 +22,11 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
+    ServerWeight,
     Unhealthy,
 )
 
-Item = Route | Server | Deployment | Allocation | Unhealthy | ApiKey | RateLimit
+Item = Route | Server | Deployment | Allocation | Unhealthy | ApiKey | RateLimit | ServerWeight
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class LastKnownFile:
             "unhealthy": known.unhealthy,
             "keys": known.keys,
             "limits": known.limits,
+            "weights": known.weights,
         }
         text = {name: self._list(name, items) for name, items in lists.items()}
         fleet = f'{{"servers":{text.pop("servers")},"deployments":{text.pop("deployments")}}}'
@@ -102,7 +104,7 @@ def _decode(content: Any) -> Known:
         raise ValueError(f"format {content['format']} is not {FORMAT}")
     deployed, allocations = content["deployed"], content["allocations"]
     routes, unhealthy = content["routes"], content["unhealthy"]
-    # releases without keys and limits wrote neither
+    # releases without keys, limits and weights wrote none
     keys, limits = content.get("keys"), content.get("limits")
     return Known(
         routes=None if routes is None else tuple(_route(route) for route in routes),
@@ -111,6 +113,7 @@ def _decode(content: Any) -> Known:
         unhealthy=None if unhealthy is None else tuple(Unhealthy(**target) for target in unhealthy),
         keys=None if keys is None else tuple(ApiKey(**key | {"roles": tuple(key["roles"])}) for key in keys),
         limits=None if limits is None else tuple(_limit(limit) for limit in limits),
+        weights=tuple(ServerWeight(**weight) for weight in content.get("weights", ())),
     )
 
 

@@ -1,8 +1,6 @@
 """Server sets as clusters with endpoints of their own, chains as composites of them."""
 
 from collections.abc import Mapping
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf.message import Message
@@ -22,7 +20,14 @@ UNSERVED = "unserved"
 """A cluster without a server, for calls that nothing can serve."""
 
 ADS: Mapping[str, Any] = {"ads": {}, "resource_api_version": 2}
-LB_POLICIES = {LoadBalancing.ROUND_ROBIN: 0, LoadBalancing.LEAST_REQUEST: 1, LoadBalancing.RING_HASH: 2}
+# In turn, and in proportion to the endpoints' weights where these differ
+ROUND_ROBIN, LEAST_REQUEST, RING_HASH = 0, 1, 2
+LB_POLICIES = {
+    LoadBalancing.ROUND_ROBIN: ROUND_ROBIN,
+    LoadBalancing.LEAST_REQUEST: LEAST_REQUEST,
+    LoadBalancing.RING_HASH: RING_HASH,
+    LoadBalancing.WEIGHTED_RESPONSE_TIME: ROUND_ROBIN,
+}
 CLUSTER_PROVIDED = 6
 STATIC, STRICT_DNS, EDS = 0, 1, 3
 V4_PREFERRED = 3
@@ -110,25 +115,11 @@ def assignment(name: str, servers: ServerSet) -> Message:
     return ClusterLoadAssignment(cluster_name=name, endpoints=[{"lb_endpoints": _included(servers)}])
 
 
-def named(servers: ServerSet) -> bool:
-    """Whether a member has a name for an address; in or out, so that health never changes the kind of a cluster."""
-    return not all(_is_ip(endpoint.address) for endpoint in servers.endpoints)
-
-
 def _members(servers: ServerSet) -> Mapping[str, Any]:
     """Endpoints travel apart where all are IP addresses. EDS takes no names: a set with one carries its endpoints."""
-    if named(servers):
+    if servers.named:
         return {**NAMED, "load_assignment": assignment(servers.name, servers)}
     return {"type": EDS, "eds_cluster_config": {"eds_config": ADS}}
-
-
-@lru_cache(4096)
-def _is_ip(address: str) -> bool:
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return True
 
 
 def _included(servers: ServerSet) -> list[dict[str, Any]]:

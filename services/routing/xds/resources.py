@@ -45,7 +45,7 @@ class SnapshotCompiler:
             policy,
             {
                 CDS: {**doors_only[CDS], **self._sets(sets), **self._chains(policy.composites)},
-                EDS: self._endpoints({name: found for name, found in sets.items() if not clusters.named(found)}),
+                EDS: self._endpoints({name: found for name, found in sets.items() if not found.named}),
                 RDS: {**doors_only[RDS], **self._tables(tables)},
                 SRDS: self._scoped(tuple(policy.models)),
             },

@@ -23,19 +23,21 @@ from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as pb
 from penstock.health_monitoring.v1.health_monitoring_service_pb2_grpc import HealthMonitoringServiceStub
 from penstock.health_monitoring.v1.health_pb2 import HealthState, TargetHealth
 from penstock.routing.v1 import routing_service_pb2
-from penstock.routing.v1.route_pb2 import Route
+from penstock.routing.v1.route_pb2 import LOAD_BALANCING_ROUND_ROBIN, LoadBalancing, Route
 from penstock.routing.v1.routing_service_pb2_grpc import RoutingServiceStub
 from tests.integration.health_monitoring.owner import Owner
 from tests.polling import eventually_async
 
 PARTS = ("postgres", "triton-a", "triton-b", "envoy", "routing", "health_monitoring")
-# an answer that is 13 where the first number is 7, or always where `broken`
+# an answer after `wait` seconds; an error that is 13 where the first number is 7, or always where `broken`
 MODEL = """
+import time
 import triton_python_backend_utils as pb
 class TritonPythonModel:
     def execute(self, requests):
         return [self.answer(pb.get_input_tensor_by_name(r, "X").as_numpy()) for r in requests]
     def answer(self, x):
+        time.sleep({wait})
         if {broken} or x[0, 0] == 7:
             return pb.InferenceResponse([], error=pb.TritonError("as asked"))
         return pb.InferenceResponse([pb.Tensor("Y", x)])
@@ -64,10 +66,10 @@ class World:
     def addresses(self) -> dict[str, str]:
         return {name: self.stack.address(f"triton_{name}_grpc") for name in ("a", "b")}
 
-    def load(self, server: str, name: str, *, broken: bool = False) -> None:
+    def load(self, server: str, name: str, *, broken: bool = False, wait: float = 0.0) -> None:
         folder = self.stack.repository(server) / name
         (folder / "1").mkdir(parents=True, exist_ok=True)
-        (folder / "1" / "model.py").write_text(MODEL.format(broken=broken))
+        (folder / "1" / "model.py").write_text(MODEL.format(broken=broken, wait=wait))
         (folder / "config.pbtxt").write_text(CONFIG.format(name=name))
         with triton.InferenceServerClient(self.addresses[server]) as client:
             client.load_model(name)
@@ -106,8 +108,8 @@ class World:
                         return snapshot
         raise AssertionError("the watch ended")
 
-    async def route(self, model: str) -> None:
-        said = Route(model=model, default_version="1", max_retries=5)
+    async def route(self, model: str, load_balancing: LoadBalancing.ValueType = LOAD_BALANCING_ROUND_ROBIN) -> None:
+        said = Route(model=model, default_version="1", max_retries=5, load_balancing=load_balancing)
         await self.routing.CreateRoute(routing_service_pb2.CreateRouteRequest(route=said))
         await eventually_async(lambda: self.call(model), within=20)
 

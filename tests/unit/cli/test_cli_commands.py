@@ -27,6 +27,7 @@ from penstock.model_serving.v1.model_pb2 import STAGE_STAGING, Model, ModelVersi
 from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.explanation_pb2 import REASON_EXPERIMENT, Endpoint, Explanation
 from penstock.routing.v1.route_pb2 import LOAD_BALANCING_LEAST_REQUEST, Route
+from penstock.routing.v1.selection_pb2 import METHOD_RING, Failover, Selection
 
 
 def test_the_version(penstock, capsys):
@@ -236,12 +237,39 @@ def test_explain_route_shows_bucket_chain_and_who_is_out(penstock):
         experiment="e",
         variant="v",
         chain=["2", "2", "1"],
-        endpoints=[Endpoint(server="b", address="h:1", exclusion_reason="unhealthy: no answer")],
+        endpoints=[
+            Endpoint(server="b", address="h:1", exclusion_reason="unhealthy: no answer"),
+            Endpoint(server="c", address="h:2", included=True, weight=64, weight_reason="slow"),
+        ],
     )
     sent = running.answer("RoutingService", "ExplainRoute", rt.ExplainRouteResponse(explanation=explanation))
     assert sent.unit == "u"
     printed = running.printed()
-    for said in ("0 of 10000", "version 2 up to 2 times, then version 1", "out: unhealthy: no answer", "e, variant v"):
+    for said in (
+        "0 of 10000",
+        "version 2 up to 2 times, then version 1",
+        "out: unhealthy: no answer",
+        "e, variant v",
+        "weight 64: slow",
+    ):
+        assert said in printed
+
+
+def test_route_select_shows_whom_to_call_and_instead_of_whom(penstock):
+    running = penstock("route", "select", "m", "--key", "u", "--version", "2")
+    selection = Selection(
+        model="m",
+        version="1",
+        fallback=True,
+        endpoint=Endpoint(server="b", address="h:1"),
+        others=[Endpoint(server="c")],
+        method=METHOD_RING,
+        failover=Failover(server="a", reason="no answer"),
+    )
+    sent = running.answer("RoutingService", "SelectEndpoint", rt.SelectEndpointResponse(selection=selection))
+    assert (sent.model, sent.unit, sent.version) == ("m", "u", "2")
+    printed = running.printed()
+    for said in ("b at h:1", "m version 1, a fallback", "Envoy takes the same", "a: no answer", "c"):
         assert said in printed
 
 

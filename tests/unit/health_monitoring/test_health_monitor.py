@@ -22,6 +22,7 @@ from services.health_monitoring.domain.target import (
     server,
     service,
 )
+from services.health_monitoring.domain.weighing import WeighingRules
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 A, B = server("a", "10.0.0.1:8001"), server("b", "10.0.0.2:8001")
@@ -36,7 +37,7 @@ class Told:
     def __init__(self) -> None:
         self.times = 0
         self.journal = Journal()
-        self.monitor = Monitor(Thresholds(), CallRules(), self.journal, self._count)
+        self.monitor = Monitor(Thresholds(), CallRules(), self.journal, self._count, WeighingRules())
 
     def _count(self) -> None:
         self.times += 1
@@ -53,6 +54,14 @@ class Told:
             attempt = Attempt(target.model, target.version, target.address, 14, n < errors, reached=True, seconds=0.01)
             self.monitor.called(attempt, second)
         self.monitor.judge_calls(NOW, second)
+
+    def answers(self, target: Target, count: int, seconds: float, second: int = 0) -> None:
+        for _ in range(count):
+            attempt = Attempt(target.model, target.version, target.address, 0, False, reached=True, seconds=seconds)
+            self.monitor.called(attempt, second)
+
+    def weights(self) -> dict[str, int]:
+        return {health.target.name: health.weight for health in self.monitor.healths() if health.target in (A, B)}
 
     def healths(self) -> dict[str, Health]:
         return {health.target.identity: health for health in self.monitor.healths()}
@@ -284,3 +293,39 @@ async def test_a_version_that_was_watched_before_the_restart_is_watched_on_while
     await roster.restore(Memory(Remembered(M_A, State.HEALTHY, "fine", NOW, settled=True)))
     roster.fleet(Fleet([A], [placement("1", ready=False), placement("2", ready=False)]))
     assert set(told.healths()) == {"server/a", M_A.identity}
+
+
+def test_a_slower_server_is_told_a_smaller_weight_step_by_step(told: Told) -> None:
+    told.watch(A, B, M_A, M_B)
+    told.answers(M_A, 30, 0.2)
+    told.answers(M_B, 30, 0.01)
+    before = told.times
+    told.monitor.weigh(0)
+    assert (told.weights(), told.times) == ({"a": 80, "b": 125}, before + 2)
+    for _ in range(30):
+        told.monitor.weigh(0)
+    assert told.weights()["a"] < 36
+    assert told.weights()["b"] > 280
+    assert told.healths()["server/a"].weight_reason == "p99 is 4.5 times the mean of the servers, by 30 calls"
+    assert told.healths()[M_A.identity].weight == 100
+    rested = told.times
+    told.monitor.weigh(0)
+    assert told.times == rested
+    for _ in range(30):
+        told.monitor.weigh(100)  # the calls are out of the window
+    assert all(abs(weight - 100) <= 10 for weight in told.weights().values())
+
+
+async def test_weights_outlive_a_restart(told: Told) -> None:
+    told.watch(A, B, M_A, M_B)
+    told.answers(M_A, 30, 0.2)
+    told.answers(M_B, 30, 0.01)
+    told.monitor.weigh(0)
+    remembered = told.monitor.remembered("server/a")
+    assert remembered is not None
+    assert (remembered.weight, remembered.weight_reason) == (80, told.healths()["server/a"].weight_reason)
+    after = Told()
+    await Roster([], after.monitor, lambda _: None, lambda: NOW).restore(Memory(remembered))
+    assert after.weights() == {"a": 80}
+    after.monitor.weigh(0)
+    assert after.weights() == {"a": 80}  # 85 by now: not yet worth telling

@@ -11,7 +11,10 @@ from penstock.access.v1.access_pb2 import ROLE_UNSPECIFIED, allow
 from tests.roles import PAGE, path, services, written
 
 METHODS = {path(method): method for service in services() for method in service.methods}
-READING = ("Analyze", "Assign", "Check", "Diff", "Explain", "Export", "Get", "List", "Predict", "Reconcile", "Watch")
+READING = (
+    *("Analyze", "Assign", "Check", "Diff", "Explain", "Export", "Get"),
+    *("List", "Predict", "Reconcile", "Select", "Watch"),
+)
 BETWEEN_SERVICES = ("Deliver", "Watch")
 CREATE, GET = "/penstock.routing.v1.RoutingService/CreateRoute", "/penstock.routing.v1.RoutingService/GetRoute"
 

@@ -19,6 +19,7 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
+    ServerWeight,
     Unhealthy,
 )
 
@@ -44,6 +45,7 @@ limits = st.builds(
     st.sampled_from((1, 10)),
     st.booleans(),
 )
+weights = st.builds(ServerWeight, st.sampled_from(SERVERS), st.integers(32, 316), st.sampled_from(("", "slow")))
 targets = st.builds(ModelVersion, st.sampled_from(MODELS), st.sampled_from(VERSIONS))
 
 
@@ -95,4 +97,5 @@ def inputs(draw: st.DrawFn) -> Inputs:
         exhausted=tuple(draw(st.lists(st.builds(Exhausted, st.just("t"), st.sampled_from(("", "m"))), max_size=1))),
         keys=tuple(draw(st.lists(keys, max_size=2, unique_by=lambda key: key.id))),
         limits=tuple(draw(st.lists(limits, max_size=2, unique_by=lambda limit: limit.name))),
+        weights=tuple(draw(st.lists(weights, max_size=3, unique_by=lambda weight: weight.server))),
     )

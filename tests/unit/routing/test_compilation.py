@@ -8,7 +8,7 @@ import pytest
 
 from services.routing.compilation import Compilation, differences
 from services.routing.domain.compiler import compile_policy
-from services.routing.domain.known import Deployed, Ears, Known
+from services.routing.domain.known import Deployed, Ears, Judged, Known
 from services.routing.domain.policy import Allocation, Deployment, Inputs, Route, Server, Unhealthy
 from services.routing.domain.snapshot import Resource, Snapshot
 from tests.polling import eventually_async
@@ -76,7 +76,7 @@ def expected(**known):
 async def test_nothing_is_compiled_before_routes_and_deployments_are_known():
     async with running(patience=0) as (ears, published, _):
         ears.routes(ROUTES)
-        ears.unhealthy(())
+        ears.judged(Judged())
         await asyncio.sleep(0)
         assert published.nothing_more
         ears.deployed(DEPLOYED)
@@ -92,7 +92,7 @@ async def test_the_first_start_waits_for_everybody():
         ears.limits(())
         await asyncio.sleep(0)
         assert published.nothing_more
-        ears.unhealthy((Unhealthy("a", "down"),))
+        ears.judged(Judged((Unhealthy("a", "down"),)))
         snapshot = await published.next()
         assert snapshot.revision == expected(routes=ROUTES, deployed=DEPLOYED, unhealthy=(Unhealthy("a", "down"),))
 
@@ -108,7 +108,7 @@ async def test_what_was_known_before_a_restart_is_compiled_at_once():
     last = Known(ROUTES, DEPLOYED, (), (Unhealthy("a", "down"),), (), ())
     async with running(last) as (ears, published, _):
         assert (await published.next()).revision == compiled(last.inputs()).revision
-        ears.unhealthy(())
+        ears.judged(Judged())
         assert (await published.next()).revision == expected(routes=ROUTES, deployed=DEPLOYED)
 
 

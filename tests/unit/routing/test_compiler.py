@@ -24,9 +24,10 @@ from services.routing.domain.policy import (
     Range,
     Route,
     Server,
+    ServerWeight,
     Unhealthy,
 )
-from services.routing.xds.messages import Cluster, RouteConfiguration
+from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration
 from services.routing.xds.resources import CDS, EDS, RDS, SRDS, compile_snapshot
 from tests.unit.routing.policies import inputs
 
@@ -52,8 +53,8 @@ def test_equal_inputs_give_byte_identical_resources_in_whatever_order(given_inpu
         tuple(replace(d, servers=shuffled(d.servers)) for d in shuffled(given_inputs.deployments)),
         shuffled(given_inputs.routes),
         tuple(replace(a, ranges=shuffled(a.ranges)) for a in shuffled(given_inputs.allocations)),
-        shuffled(given_inputs.unhealthy),
-        shuffled(given_inputs.exhausted),
+        *map(shuffled, (given_inputs.unhealthy, given_inputs.exhausted, given_inputs.keys, given_inputs.limits)),
+        weights=shuffled(given_inputs.weights),
     )
     one, two = compile_snapshot(given_inputs), compile_snapshot(other)
     assert one.resources == two.resources
@@ -248,6 +249,41 @@ def test_load_balancing_belongs_to_the_server_set():
     deployments = tuple(Deployment(way.value, "1", ("a",)) for way in LoadBalancing)
     policy = compile_policy(replace(BOTH, routes=routes, deployments=deployments))
     assert {s.load_balancing for s in policy.server_sets.values()} == set(LoadBalancing)
+
+
+WEIGHED = replace(BOTH, routes=(Route("m", "1", load_balancing=LoadBalancing.WEIGHTED_RESPONSE_TIME), Route("n", "1")))
+
+
+def test_weights_are_the_endpoints_own_and_change_nothing_but_them():
+    weights = (ServerWeight("a", 250, "fast"), ServerWeight("b", 40, "slow"), ServerWeight("c", 300))
+    before, after = compile_snapshot(WEIGHED), compile_snapshot(replace(WEIGHED, weights=weights))
+    assert {t for t in after.resources if before.resources[t] != after.resources[t]} == {EDS}
+    for snapshot, expected in ((before, {"a": 100, "b": 100}), (after, {"a": 250, "b": 40})):
+        assert {e.server: e.weight for e in explain(snapshot.policy, "m").endpoints} == expected
+        assert set(sent_weights(snapshot)) == set(expected.values())
+    assert {e.weight_reason for e in explain(after.policy, "m").endpoints} == {"fast", "slow"}
+
+
+def test_weights_change_nothing_where_nobody_is_weighed():
+    weighed = compile_snapshot(replace(BOTH, weights=(ServerWeight("a", 250), ServerWeight("b", 40))))
+    assert weighed.resources == compile_snapshot(BOTH).resources
+    assert set(sent_weights(weighed)) == {1}
+
+
+def test_servers_with_names_are_not_weighed():
+    """Their weights would travel in the cluster, which Envoy makes anew for each."""
+    named = replace(WEIGHED, servers=(A, Server("b", "triton-b.internal", 8001)))
+    weighed = compile_snapshot(replace(named, weights=(ServerWeight("a", 250), ServerWeight("b", 40))))
+    assert weighed.resources == compile_snapshot(named).resources
+    assert {(e.weight, e.weight_reason) for e in explain(weighed.policy, "m").endpoints} == {
+        (100, "not weighed: a server of the set has a name for an address")
+    }
+
+
+def sent_weights(snapshot):
+    for name in snapshot.resources[EDS]:
+        sent = ClusterLoadAssignment.FromString(snapshot.resources[EDS][name].body)
+        yield from (endpoint.load_balancing_weight.value for endpoint in sent.endpoints[0].lb_endpoints)
 
 
 def test_allocations_that_cannot_stand_together_are_left_out_and_said():

@@ -12,7 +12,7 @@ from libs.errors import Unavailable
 from services.routing.domain.compiler import compile_policy
 from services.routing.domain.history import Count, Write
 from services.routing.domain.parts import content_hash, encode
-from services.routing.domain.policy import Deployment, Inputs, Route, Server, Unhealthy
+from services.routing.domain.policy import Deployment, Inputs, Route, Server, ServerWeight, Unhealthy
 from services.routing.domain.snapshot import Resource, Snapshot
 from services.routing.recording import Recorder
 from tests.contract.history_in_memory import HistoryInMemory
@@ -121,6 +121,20 @@ async def test_a_fact_is_told_with_the_snapshot_that_it_changes(store):
         second = await newest(store, 2)
     assert second.authors == ("health_monitoring",)
     assert second.reasons == ("health of a: gets no calls: slow",)
+
+
+async def test_weights_push_no_decision_out_of_the_history(store):
+    """They follow the load all day; they are told with the next change that somebody made."""
+    async with recording(store) as recorder:
+        note(recorder, INPUTS, endpoints=b"")
+        await newest(store, 1)
+        for weight in (80, 64):
+            weighed = replace(INPUTS, weights=(ServerWeight("a", weight, "slow"),))
+            note(recorder, weighed, ClusterLoadAssignment=str(weight).encode())
+        note(recorder, replace(weighed, unhealthy=(Unhealthy("a", "gone"),)), ClusterLoadAssignment=b"none")
+        second = await newest(store, 2)
+    assert second.reasons == ("health of a: gets no calls: gone", "weight of a: none -> 64: slow")
+    assert second.authors == ("health_monitoring",)
 
 
 async def test_a_route_that_changes_no_resource_is_recorded_all_the_same(store):

@@ -20,6 +20,7 @@ from services.routing.domain.policy import (
     Route,
     Scope,
     Server,
+    ServerWeight,
     Unhealthy,
 )
 from services.routing.domain.reasons import authors, reasons
@@ -124,6 +125,7 @@ def test_routes_are_told_field_by_field():
             "health_monitoring",
         ),
         ("unhealthy", "a", Unhealthy("a", "slow"), None, "health of a: gets calls again", "health_monitoring"),
+        ("weight", "a", ServerWeight("a", 100), None, "weight of a: 100 -> none", "health_monitoring"),
         ("exhausted", "t/m", None, Exhausted("t", "m"), "budget of t/m: is spent", "cost_tracking"),
         ("exhausted", "t/m", Exhausted("t", "m"), None, "budget of t/m: is not spent any more", "cost_tracking"),
     ],

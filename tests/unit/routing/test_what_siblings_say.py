@@ -5,9 +5,9 @@ from penstock.experimentation.v1.experiment_pb2 import BucketRange
 from penstock.health_monitoring.v1 import health_pb2
 from penstock.model_serving.v1.deployment_pb2 import Deployment as SaidDeployment
 from penstock.model_serving.v1.deployment_pb2 import Placement
-from services.routing.clients import allocations, deployed, unhealthy
+from services.routing.clients import allocations, deployed, unhealthy, weights
 from services.routing.domain.known import Deployed
-from services.routing.domain.policy import Allocation, Deployment, Range, Server, Unhealthy
+from services.routing.domain.policy import Allocation, Deployment, Range, Server, ServerWeight, Unhealthy
 
 A = Server("a", "127.0.0.1", 8001)
 B = Server("b", "triton-b.internal", 8011)
@@ -59,6 +59,16 @@ def test_who_gets_traffic_is_what_health_says():
         target(health_pb2.TARGET_KIND_SERVICE, receives_traffic=False),
     ]
     assert unhealthy(said) == (Unhealthy("a", "", "m", "2"), Unhealthy("b", "connection refused"))
+
+
+def test_weights_are_of_servers_and_none_where_health_weighs_nothing_yet():
+    said = [
+        target(health_pb2.TARGET_KIND_SERVER, server="b", weight=250, weight_reason="fast"),
+        target(health_pb2.TARGET_KIND_SERVER, server="a", weight=100),
+        target(health_pb2.TARGET_KIND_SERVER, server="c"),
+        target(health_pb2.TARGET_KIND_MODEL_VERSION, server="a", model="m", version="2"),
+    ]
+    assert weights(said) == (ServerWeight("a", 100), ServerWeight("b", 250, "fast"))
 
 
 def target(kind, **fields):

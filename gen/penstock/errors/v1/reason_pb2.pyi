@@ -94,6 +94,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such rate limit. NOT_FOUND."""
     ERROR_REASON_RATE_LIMIT_EXISTS: _ErrorReason.ValueType  # 48
     """The rate limit exists already. ALREADY_EXISTS."""
+    ERROR_REASON_NO_HEALTHY_ENDPOINTS: _ErrorReason.ValueType  # 49
+    """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
+    ERROR_REASON_BUDGET_SPENT: _ErrorReason.ValueType  # 50
+    """The tenant's budget for the model is spent. RESOURCE_EXHAUSTED."""
     ERROR_REASON_ENTITY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No such entity. NOT_FOUND."""
     ERROR_REASON_ENTITY_EXISTS: _ErrorReason.ValueType  # 61
@@ -202,6 +206,10 @@ ERROR_REASON_RATE_LIMIT_NOT_FOUND: ErrorReason.ValueType  # 47
 """No such rate limit. NOT_FOUND."""
 ERROR_REASON_RATE_LIMIT_EXISTS: ErrorReason.ValueType  # 48
 """The rate limit exists already. ALREADY_EXISTS."""
+ERROR_REASON_NO_HEALTHY_ENDPOINTS: ErrorReason.ValueType  # 49
+"""No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
+ERROR_REASON_BUDGET_SPENT: ErrorReason.ValueType  # 50
+"""The tenant's budget for the model is spent. RESOURCE_EXHAUSTED."""
 ERROR_REASON_ENTITY_NOT_FOUND: ErrorReason.ValueType  # 60
 """No such entity. NOT_FOUND."""
 ERROR_REASON_ENTITY_EXISTS: ErrorReason.ValueType  # 61

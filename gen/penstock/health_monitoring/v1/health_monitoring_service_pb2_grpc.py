@@ -88,8 +88,8 @@ class HealthMonitoringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchHealth(self, request, context):
-        """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
-        coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+        """Sends the health of every target, then again whenever a state, `receives_traffic`, a weight or the set of targets
+        changes, coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
         nobody out. A snapshot may span several messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -45,8 +45,8 @@ class HealthMonitoringServiceStub:
     STORE_UNAVAILABLE.
     """
     WatchHealth: _grpc.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]
-    """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
-    coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+    """Sends the health of every target, then again whenever a state, `receives_traffic`, a weight or the set of targets
+    changes, coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
     nobody out. A snapshot may span several messages.
     """
 
@@ -67,8 +67,8 @@ class HealthMonitoringServiceAsyncStub(HealthMonitoringServiceStub):
     STORE_UNAVAILABLE.
     """
     WatchHealth: _aio.UnaryStreamMultiCallable[_health_monitoring_service_pb2.WatchHealthRequest, _health_monitoring_service_pb2.WatchHealthResponse]  # type: ignore[assignment]
-    """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
-    coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+    """Sends the health of every target, then again whenever a state, `receives_traffic`, a weight or the set of targets
+    changes, coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
     nobody out. A snapshot may span several messages.
     """
 
@@ -110,8 +110,8 @@ class HealthMonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _health_monitoring_service_pb2.WatchHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_health_monitoring_service_pb2.WatchHealthResponse], _abc.AsyncIterator[_health_monitoring_service_pb2.WatchHealthResponse]]:
-        """Sends the health of every target, then again whenever a state, `receives_traffic` or the set of targets changes,
-        coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
+        """Sends the health of every target, then again whenever a state, `receives_traffic`, a weight or the set of targets
+        changes, coalesced; nothing is sent before each known target has been probed once, so that a monitor that restarts takes
         nobody out. A snapshot may span several messages.
         """
 

@@ -26,23 +26,23 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*penstock/health_monitoring/v1/health.proto\x12\x1dpenstock.health_monitoring.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x02\n\x0cTargetHealth\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x37\n\x04kind\x18\x02 \x01(\x0e\x32).penstock.health_monitoring.v1.TargetKind\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x18\n\x10receives_traffic\x18\t \x01(\x08\"\x99\x01\n\x0bProbeResult\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63onsecutive\x18\x05 \x01(\r\"\xb8\x01\n\x0e\x43\x61llStatistics\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x04\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12&\n\x03p50\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc8\x01\n\nTransition\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x38\n\x04\x66rom\x18\x02 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x36\n\x02to\x18\x03 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*{\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATE_UNHEALTHY\x10\x02\x12\x18\n\x14HEALTH_STATE_UNKNOWN\x10\x03*y\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12TARGET_KIND_SERVER\x10\x01\x12\x1d\n\x19TARGET_KIND_MODEL_VERSION\x10\x02\x12\x17\n\x13TARGET_KIND_SERVICE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*penstock/health_monitoring/v1/health.proto\x12\x1dpenstock.health_monitoring.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\x0cTargetHealth\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x37\n\x04kind\x18\x02 \x01(\x0e\x32).penstock.health_monitoring.v1.TargetKind\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x18\n\x10receives_traffic\x18\t \x01(\x08\x12\x0e\n\x06weight\x18\n \x01(\r\x12\x15\n\rweight_reason\x18\x0b \x01(\t\"\x99\x01\n\x0bProbeResult\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63onsecutive\x18\x05 \x01(\r\"\xb8\x01\n\x0e\x43\x61llStatistics\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x04\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12&\n\x03p50\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc8\x01\n\nTransition\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x38\n\x04\x66rom\x18\x02 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x36\n\x02to\x18\x03 \x01(\x0e\x32*.penstock.health_monitoring.v1.HealthState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*{\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14HEALTH_STATE_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATE_UNHEALTHY\x10\x02\x12\x18\n\x14HEALTH_STATE_UNKNOWN\x10\x03*y\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12TARGET_KIND_SERVER\x10\x01\x12\x1d\n\x19TARGET_KIND_MODEL_VERSION\x10\x02\x12\x17\n\x13TARGET_KIND_SERVICE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.health_monitoring.v1.health_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTHSTATE']._serialized_start=970
-  _globals['_HEALTHSTATE']._serialized_end=1093
-  _globals['_TARGETKIND']._serialized_start=1095
-  _globals['_TARGETKIND']._serialized_end=1216
+  _globals['_HEALTHSTATE']._serialized_start=1009
+  _globals['_HEALTHSTATE']._serialized_end=1132
+  _globals['_TARGETKIND']._serialized_start=1134
+  _globals['_TARGETKIND']._serialized_end=1255
   _globals['_TARGETHEALTH']._serialized_start=143
-  _globals['_TARGETHEALTH']._serialized_end=422
-  _globals['_PROBERESULT']._serialized_start=425
-  _globals['_PROBERESULT']._serialized_end=578
-  _globals['_CALLSTATISTICS']._serialized_start=581
-  _globals['_CALLSTATISTICS']._serialized_end=765
-  _globals['_TRANSITION']._serialized_start=768
-  _globals['_TRANSITION']._serialized_end=968
+  _globals['_TARGETHEALTH']._serialized_end=461
+  _globals['_PROBERESULT']._serialized_start=464
+  _globals['_PROBERESULT']._serialized_end=617
+  _globals['_CALLSTATISTICS']._serialized_start=620
+  _globals['_CALLSTATISTICS']._serialized_end=804
+  _globals['_TRANSITION']._serialized_start=807
+  _globals['_TRANSITION']._serialized_end=1007
 # @@protoc_insertion_point(module_scope)

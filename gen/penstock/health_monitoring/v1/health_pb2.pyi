@@ -90,6 +90,8 @@ class TargetHealth(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     RECEIVES_TRAFFIC_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_REASON_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """Identity, unique over all kinds: `server/a`, `model/flight-delay/2@a`, `service/routing`."""
     kind: Global___TargetKind.ValueType
@@ -110,6 +112,14 @@ class TargetHealth(_message.Message):
     not answering, except where only calls fail and no other server does better for the same model version:
     then moving traffic would help nobody.
     """
+    weight: _builtins.int
+    """Only for SERVER: its share of the calls on routes that weigh servers by response time, 100 being the mean. It follows
+    1/p99, each model version's compared with the same version's on other servers, from 20 calls in the window on; with
+    fewer, or with nothing to compare, it goes back to 100. Within 32 to 316; every 5 s a step of at most a quarter;
+    told when it is another by more than a tenth.
+    """
+    weight_reason: _builtins.str
+    """Why, in words of the moment when this weight was told; empty while it has always been 100."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """When the state was entered."""
@@ -126,10 +136,12 @@ class TargetHealth(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.str = ...,
         receives_traffic: _builtins.bool = ...,
+        weight: _builtins.int = ...,
+        weight_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "reason", b"reason", "receives_traffic", b"receives_traffic", "server", b"server", "since", b"since", "state", b"state", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "reason", b"reason", "receives_traffic", b"receives_traffic", "server", b"server", "since", b"since", "state", b"state", "target", b"target", "version", b"version", "weight", b"weight", "weight_reason", b"weight_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

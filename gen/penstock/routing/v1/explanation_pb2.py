@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%penstock/routing/v1/explanation.proto\x12\x13penstock.routing.v1\"\xe7\x02\n\x0b\x45xplanation\x12\x17\n\x0fpolicy_revision\x18\x01 \x01(\t\x12\r\n\x05proxy\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12+\n\x06reason\x18\x04 \x01(\x0e\x32\x1b.penstock.routing.v1.Reason\x12\x0c\n\x04salt\x18\x05 \x01(\t\x12\x13\n\x06\x62ucket\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nexperiment\x18\x07 \x01(\t\x12\x0f\n\x07variant\x18\x08 \x01(\t\x12\r\n\x05\x63hain\x18\t \x03(\t\x12\x30\n\tendpoints\x18\n \x03(\x0b\x32\x1d.penstock.routing.v1.Endpoint\x12*\n\x06shares\x18\x0b \x03(\x0b\x32\x1a.penstock.routing.v1.Share\x12\x34\n\x06mirror\x18\x0c \x01(\x0b\x32$.penstock.routing.v1.ExplainedMirrorB\t\n\x07_bucket\"W\n\x08\x45ndpoint\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08included\x18\x03 \x01(\x08\x12\x18\n\x10\x65xclusion_reason\x18\x04 \x01(\t\"N\n\x05Share\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x62uckets\x18\x04 \x01(\r\"R\n\x0f\x45xplainedMirror\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61sis_points\x18\x02 \x01(\r\x12\x18\n\x10\x65xclusion_reason\x18\x03 \x01(\t*\xa8\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11REASON_EXPERIMENT\x10\x01\x12\x12\n\x0eREASON_DEFAULT\x10\x02\x12\x11\n\rREASON_PINNED\x10\x03\x12\x11\n\rREASON_RANDOM\x10\x04\x12\x14\n\x10REASON_NO_SERVER\x10\x05\x12\x1f\n\x1bREASON_VARIANT_NOT_DEPLOYED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%penstock/routing/v1/explanation.proto\x12\x13penstock.routing.v1\"\xe7\x02\n\x0b\x45xplanation\x12\x17\n\x0fpolicy_revision\x18\x01 \x01(\t\x12\r\n\x05proxy\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12+\n\x06reason\x18\x04 \x01(\x0e\x32\x1b.penstock.routing.v1.Reason\x12\x0c\n\x04salt\x18\x05 \x01(\t\x12\x13\n\x06\x62ucket\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nexperiment\x18\x07 \x01(\t\x12\x0f\n\x07variant\x18\x08 \x01(\t\x12\r\n\x05\x63hain\x18\t \x03(\t\x12\x30\n\tendpoints\x18\n \x03(\x0b\x32\x1d.penstock.routing.v1.Endpoint\x12*\n\x06shares\x18\x0b \x03(\x0b\x32\x1a.penstock.routing.v1.Share\x12\x34\n\x06mirror\x18\x0c \x01(\x0b\x32$.penstock.routing.v1.ExplainedMirrorB\t\n\x07_bucket\"~\n\x08\x45ndpoint\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08included\x18\x03 \x01(\x08\x12\x18\n\x10\x65xclusion_reason\x18\x04 \x01(\t\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x15\n\rweight_reason\x18\x06 \x01(\t\"N\n\x05Share\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x62uckets\x18\x04 \x01(\r\"R\n\x0f\x45xplainedMirror\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61sis_points\x18\x02 \x01(\r\x12\x18\n\x10\x65xclusion_reason\x18\x03 \x01(\t*\xc1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11REASON_EXPERIMENT\x10\x01\x12\x12\n\x0eREASON_DEFAULT\x10\x02\x12\x11\n\rREASON_PINNED\x10\x03\x12\x11\n\rREASON_RANDOM\x10\x04\x12\x14\n\x10REASON_NO_SERVER\x10\x05\x12\x1f\n\x1bREASON_VARIANT_NOT_DEPLOYED\x10\x06\x12\x17\n\x13REASON_BUDGET_SPENT\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.routing.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REASON']._serialized_start=678
-  _globals['_REASON']._serialized_end=846
+  _globals['_REASON']._serialized_start=717
+  _globals['_REASON']._serialized_end=910
   _globals['_EXPLANATION']._serialized_start=63
   _globals['_EXPLANATION']._serialized_end=422
   _globals['_ENDPOINT']._serialized_start=424
-  _globals['_ENDPOINT']._serialized_end=511
-  _globals['_SHARE']._serialized_start=513
-  _globals['_SHARE']._serialized_end=591
-  _globals['_EXPLAINEDMIRROR']._serialized_start=593
-  _globals['_EXPLAINEDMIRROR']._serialized_end=675
+  _globals['_ENDPOINT']._serialized_end=550
+  _globals['_SHARE']._serialized_start=552
+  _globals['_SHARE']._serialized_end=630
+  _globals['_EXPLAINEDMIRROR']._serialized_start=632
+  _globals['_EXPLAINEDMIRROR']._serialized_end=714
 # @@protoc_insertion_point(module_scope)

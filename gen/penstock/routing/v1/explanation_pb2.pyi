@@ -41,6 +41,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
     carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
     """
+    REASON_BUDGET_SPENT: _Reason.ValueType  # 7
+    """The tenant's budget is spent: the call is refused, whatever it names. `endpoints` and `shares` are of other tenants'
+    calls.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Reason names the rule that chose the version."""
@@ -60,6 +64,10 @@ REASON_NO_SERVER: Reason.ValueType  # 5
 REASON_VARIANT_NOT_DEPLOYED: Reason.ValueType  # 6
 """The unit's bucket belongs to a variant whose version no server has ready: the route's default answers, the call
 carries no variant and is no exposure. `experiment` and `variant` name whose bucket it is.
+"""
+REASON_BUDGET_SPENT: Reason.ValueType  # 7
+"""The tenant's budget is spent: the call is refused, whatever it names. `endpoints` and `shares` are of other tenants'
+calls.
 """
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
@@ -153,6 +161,8 @@ class Endpoint(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     EXCLUSION_REASON_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_REASON_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """The server's name."""
     address: _builtins.str
@@ -163,6 +173,10 @@ class Endpoint(_message.Message):
     """Why not, in words: health's reason, or `version 2 is not ready there`. A server that is included all the same
     because no other is left keeps its reason.
     """
+    weight: _builtins.int
+    """Its share of the calls relative to the other endpoints' weights; 1 for each where servers are not weighed."""
+    weight_reason: _builtins.str
+    """Why this weight, in health_monitoring's words of the moment when it was told; only with WEIGHTED_RESPONSE_TIME."""
     def __init__(
         self,
         *,
@@ -170,10 +184,12 @@ class Endpoint(_message.Message):
         address: _builtins.str = ...,
         included: _builtins.bool = ...,
         exclusion_reason: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        weight_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "exclusion_reason", b"exclusion_reason", "included", b"included", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "exclusion_reason", b"exclusion_reason", "included", b"included", "server", b"server", "weight", b"weight", "weight_reason", b"weight_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,11 @@ class _LoadBalancingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadBal
     server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
     is more. Calls without a key are dealt out at random.
     """
+    LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: _LoadBalancing.ValueType  # 4
+    """In turn, each server as often as its weight says, which follows 1/p99 of its answers as health_monitoring measures
+    them: within 1 to 10 between the slowest and the fastest, a step of at most a quarter every 5 s. Servers whose
+    addresses are names are not weighed.
+    """
 
 class LoadBalancing(_LoadBalancing, metaclass=_LoadBalancingEnumTypeWrapper):
     """LoadBalancing chooses among the servers that have a version."""
@@ -52,6 +57,11 @@ LOAD_BALANCING_RING_HASH: LoadBalancing.ValueType  # 3
 """The server that the routing key falls to on a hash ring: a unit stays with its server, whose caches know it, and a
 server that comes or goes moves few units. One that has 1.5 times its share of the calls in flight passes on what
 is more. Calls without a key are dealt out at random.
+"""
+LOAD_BALANCING_WEIGHTED_RESPONSE_TIME: LoadBalancing.ValueType  # 4
+"""In turn, each server as often as its weight says, which follows 1/p99 of its answers as health_monitoring measures
+them: within 1 to 10 between the slowest and the fastest, a step of at most a quarter every 5 s. Servers whose
+addresses are names are not weighed.
 """
 Global___LoadBalancing: _TypeAlias = LoadBalancing  # noqa: Y015
 

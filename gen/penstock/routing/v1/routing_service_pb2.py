@@ -27,10 +27,11 @@ from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_acce
 from penstock.routing.v1 import explanation_pb2 as penstock_dot_routing_dot_v1_dot_explanation__pb2
 from penstock.routing.v1 import proxy_pb2 as penstock_dot_routing_dot_v1_dot_proxy__pb2
 from penstock.routing.v1 import route_pb2 as penstock_dot_routing_dot_v1_dot_route__pb2
+from penstock.routing.v1 import selection_pb2 as penstock_dot_routing_dot_v1_dot_selection__pb2
 from penstock.routing.v1 import snapshot_pb2 as penstock_dot_routing_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/routing/v1/routing_service.proto\x12\x13penstock.routing.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/routing/v1/explanation.proto\x1a\x1fpenstock/routing/v1/proxy.proto\x1a\x1fpenstock/routing/v1/route.proto\x1a\"penstock/routing/v1/snapshot.proto\"S\n\x12\x43reateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"@\n\x13\x43reateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\" \n\x0fGetRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"=\n\x10GetRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoutesResponse\x12*\n\x06routes\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x12UpdateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x13UpdateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"E\n\x12\x44\x65leteRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteRouteResponse\"R\n\x13\x45xplainRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05proxy\x18\x04 \x01(\t\"M\n\x14\x45xplainRouteResponse\x12\x35\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32 .penstock.routing.v1.Explanation\";\n\x12ListProxiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListProxiesResponse\x12+\n\x07proxies\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Proxy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x15\n\x13\x45xportPolicyRequest\"6\n\x14\x45xportPolicyResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0c\n\x04yaml\x18\x02 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListSnapshotsResponse\x12\x30\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x12GetSnapshotRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\twith_yaml\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xab\x02\n\x13GetSnapshotResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.penstock.routing.v1.ModelTable\x12\x32\n\ncomposites\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.Composite\x12\x33\n\x0bserver_sets\x18\x04 \x03(\x0b\x32\x1e.penstock.routing.v1.ServerSet\x12\x30\n\tresources\x18\x05 \x03(\x0b\x32\x1d.penstock.routing.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"i\n\x14\x44iffSnapshotsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\t\x12\x13\n\x0bto_revision\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd0\x01\n\x15\x44iffSnapshotsResponse\x12\x34\n\rfrom_snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x0bto_snapshot\x18\x02 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x34\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.Difference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"|\n\x17RollbackSnapshotRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65lete_newer\x18\x04 \x01(\x08\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\x94\x01\n\x18RollbackSnapshotResponse\x12/\n\x08restored\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x06routes\x18\x02 \x03(\x0b\x32\".penstock.routing.v1.RestoredRoute\x12\x13\n\x0bkept_models\x18\x03 \x03(\t2\x91\n\n\x0eRoutingService\x12g\n\x0b\x43reateRoute\x12\'.penstock.routing.v1.CreateRouteRequest\x1a(.penstock.routing.v1.CreateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12^\n\x08GetRoute\x12$.penstock.routing.v1.GetRouteRequest\x1a%.penstock.routing.v1.GetRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x64\n\nListRoutes\x12&.penstock.routing.v1.ListRoutesRequest\x1a\'.penstock.routing.v1.ListRoutesResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bUpdateRoute\x12\'.penstock.routing.v1.UpdateRouteRequest\x1a(.penstock.routing.v1.UpdateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12g\n\x0b\x44\x65leteRoute\x12\'.penstock.routing.v1.DeleteRouteRequest\x1a(.penstock.routing.v1.DeleteRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12j\n\x0c\x45xplainRoute\x12(.penstock.routing.v1.ExplainRouteRequest\x1a).penstock.routing.v1.ExplainRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bListProxies\x12\'.penstock.routing.v1.ListProxiesRequest\x1a(.penstock.routing.v1.ListProxiesResponse\"\x05\xe2\xe0\x18\x01\x01\x12j\n\x0c\x45xportPolicy\x12(.penstock.routing.v1.ExportPolicyRequest\x1a).penstock.routing.v1.ExportPolicyResponse\"\x05\xe2\xe0\x18\x01\x03\x12m\n\rListSnapshots\x12).penstock.routing.v1.ListSnapshotsRequest\x1a*.penstock.routing.v1.ListSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bGetSnapshot\x12\'.penstock.routing.v1.GetSnapshotRequest\x1a(.penstock.routing.v1.GetSnapshotResponse\"\x05\xe2\xe0\x18\x01\x01\x12m\n\rDiffSnapshots\x12).penstock.routing.v1.DiffSnapshotsRequest\x1a*.penstock.routing.v1.DiffSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x10RollbackSnapshot\x12,.penstock.routing.v1.RollbackSnapshotRequest\x1a-.penstock.routing.v1.RollbackSnapshotResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/routing/v1/routing_service.proto\x12\x13penstock.routing.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/routing/v1/explanation.proto\x1a\x1fpenstock/routing/v1/proxy.proto\x1a\x1fpenstock/routing/v1/route.proto\x1a#penstock/routing/v1/selection.proto\x1a\"penstock/routing/v1/snapshot.proto\"S\n\x12\x43reateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"@\n\x13\x43reateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\" \n\x0fGetRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"=\n\x10GetRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoutesResponse\x12*\n\x06routes\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x12UpdateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x13UpdateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"E\n\x12\x44\x65leteRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteRouteResponse\"b\n\x13\x45xplainRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05proxy\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"M\n\x14\x45xplainRouteResponse\x12\x35\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32 .penstock.routing.v1.Explanation\"E\n\x15SelectEndpointRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"K\n\x16SelectEndpointResponse\x12\x31\n\tselection\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.Selection\";\n\x12ListProxiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListProxiesResponse\x12+\n\x07proxies\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Proxy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x15\n\x13\x45xportPolicyRequest\"6\n\x14\x45xportPolicyResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0c\n\x04yaml\x18\x02 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListSnapshotsResponse\x12\x30\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x12GetSnapshotRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\twith_yaml\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xab\x02\n\x13GetSnapshotResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.penstock.routing.v1.ModelTable\x12\x32\n\ncomposites\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.Composite\x12\x33\n\x0bserver_sets\x18\x04 \x03(\x0b\x32\x1e.penstock.routing.v1.ServerSet\x12\x30\n\tresources\x18\x05 \x03(\x0b\x32\x1d.penstock.routing.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"i\n\x14\x44iffSnapshotsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\t\x12\x13\n\x0bto_revision\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd0\x01\n\x15\x44iffSnapshotsResponse\x12\x34\n\rfrom_snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x0bto_snapshot\x18\x02 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x34\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.Difference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"|\n\x17RollbackSnapshotRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65lete_newer\x18\x04 \x01(\x08\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\x94\x01\n\x18RollbackSnapshotResponse\x12/\n\x08restored\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x06routes\x18\x02 \x03(\x0b\x32\".penstock.routing.v1.RestoredRoute\x12\x13\n\x0bkept_models\x18\x03 \x03(\t2\x83\x0b\n\x0eRoutingService\x12g\n\x0b\x43reateRoute\x12\'.penstock.routing.v1.CreateRouteRequest\x1a(.penstock.routing.v1.CreateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12^\n\x08GetRoute\x12$.penstock.routing.v1.GetRouteRequest\x1a%.penstock.routing.v1.GetRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x64\n\nListRoutes\x12&.penstock.routing.v1.ListRoutesRequest\x1a\'.penstock.routing.v1.ListRoutesResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bUpdateRoute\x12\'.penstock.routing.v1.UpdateRouteRequest\x1a(.penstock.routing.v1.UpdateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12g\n\x0b\x44\x65leteRoute\x12\'.penstock.routing.v1.DeleteRouteRequest\x1a(.penstock.routing.v1.DeleteRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12j\n\x0c\x45xplainRoute\x12(.penstock.routing.v1.ExplainRouteRequest\x1a).penstock.routing.v1.ExplainRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12p\n\x0eSelectEndpoint\x12*.penstock.routing.v1.SelectEndpointRequest\x1a+.penstock.routing.v1.SelectEndpointResponse\"\x05\xe2\xe0\x18\x01\x02\x12g\n\x0bListProxies\x12\'.penstock.routing.v1.ListProxiesRequest\x1a(.penstock.routing.v1.ListProxiesResponse\"\x05\xe2\xe0\x18\x01\x01\x12j\n\x0c\x45xportPolicy\x12(.penstock.routing.v1.ExportPolicyRequest\x1a).penstock.routing.v1.ExportPolicyResponse\"\x05\xe2\xe0\x18\x01\x03\x12m\n\rListSnapshots\x12).penstock.routing.v1.ListSnapshotsRequest\x1a*.penstock.routing.v1.ListSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bGetSnapshot\x12\'.penstock.routing.v1.GetSnapshotRequest\x1a(.penstock.routing.v1.GetSnapshotResponse\"\x05\xe2\xe0\x18\x01\x01\x12m\n\rDiffSnapshots\x12).penstock.routing.v1.DiffSnapshotsRequest\x1a*.penstock.routing.v1.DiffSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x10RollbackSnapshot\x12,.penstock.routing.v1.RollbackSnapshotRequest\x1a-.penstock.routing.v1.RollbackSnapshotResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTINGSERVICE'].methods_by_name['DeleteRoute']._serialized_options = b'\342\340\030\001\003'
   _globals['_ROUTINGSERVICE'].methods_by_name['ExplainRoute']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['ExplainRoute']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['SelectEndpoint']._loaded_options = None
+  _globals['_ROUTINGSERVICE'].methods_by_name['SelectEndpoint']._serialized_options = b'\342\340\030\001\002'
   _globals['_ROUTINGSERVICE'].methods_by_name['ListProxies']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['ListProxies']._serialized_options = b'\342\340\030\001\001'
   _globals['_ROUTINGSERVICE'].methods_by_name['ExportPolicy']._loaded_options = None
@@ -61,54 +64,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTINGSERVICE'].methods_by_name['DiffSnapshots']._serialized_options = b'\342\340\030\001\001'
   _globals['_ROUTINGSERVICE'].methods_by_name['RollbackSnapshot']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['RollbackSnapshot']._serialized_options = b'\342\340\030\001\003'
-  _globals['_CREATEROUTEREQUEST']._serialized_start=274
-  _globals['_CREATEROUTEREQUEST']._serialized_end=357
-  _globals['_CREATEROUTERESPONSE']._serialized_start=359
-  _globals['_CREATEROUTERESPONSE']._serialized_end=423
-  _globals['_GETROUTEREQUEST']._serialized_start=425
-  _globals['_GETROUTEREQUEST']._serialized_end=457
-  _globals['_GETROUTERESPONSE']._serialized_start=459
-  _globals['_GETROUTERESPONSE']._serialized_end=520
-  _globals['_LISTROUTESREQUEST']._serialized_start=522
-  _globals['_LISTROUTESREQUEST']._serialized_end=580
-  _globals['_LISTROUTESRESPONSE']._serialized_start=582
-  _globals['_LISTROUTESRESPONSE']._serialized_end=671
-  _globals['_UPDATEROUTEREQUEST']._serialized_start=674
-  _globals['_UPDATEROUTEREQUEST']._serialized_end=806
-  _globals['_UPDATEROUTERESPONSE']._serialized_start=808
-  _globals['_UPDATEROUTERESPONSE']._serialized_end=872
-  _globals['_DELETEROUTEREQUEST']._serialized_start=874
-  _globals['_DELETEROUTEREQUEST']._serialized_end=943
-  _globals['_DELETEROUTERESPONSE']._serialized_start=945
-  _globals['_DELETEROUTERESPONSE']._serialized_end=966
-  _globals['_EXPLAINROUTEREQUEST']._serialized_start=968
-  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1050
-  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1052
-  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1129
-  _globals['_LISTPROXIESREQUEST']._serialized_start=1131
-  _globals['_LISTPROXIESREQUEST']._serialized_end=1190
-  _globals['_LISTPROXIESRESPONSE']._serialized_start=1192
-  _globals['_LISTPROXIESRESPONSE']._serialized_end=1283
-  _globals['_EXPORTPOLICYREQUEST']._serialized_start=1285
-  _globals['_EXPORTPOLICYREQUEST']._serialized_end=1306
-  _globals['_EXPORTPOLICYRESPONSE']._serialized_start=1308
-  _globals['_EXPORTPOLICYRESPONSE']._serialized_end=1362
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1364
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1425
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1427
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1525
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1527
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1638
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1641
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=1940
-  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_start=1942
-  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_end=2047
-  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_start=2050
-  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_end=2258
-  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_start=2260
-  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_end=2384
-  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_start=2387
-  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_end=2535
-  _globals['_ROUTINGSERVICE']._serialized_start=2538
-  _globals['_ROUTINGSERVICE']._serialized_end=3835
+  _globals['_CREATEROUTEREQUEST']._serialized_start=311
+  _globals['_CREATEROUTEREQUEST']._serialized_end=394
+  _globals['_CREATEROUTERESPONSE']._serialized_start=396
+  _globals['_CREATEROUTERESPONSE']._serialized_end=460
+  _globals['_GETROUTEREQUEST']._serialized_start=462
+  _globals['_GETROUTEREQUEST']._serialized_end=494
+  _globals['_GETROUTERESPONSE']._serialized_start=496
+  _globals['_GETROUTERESPONSE']._serialized_end=557
+  _globals['_LISTROUTESREQUEST']._serialized_start=559
+  _globals['_LISTROUTESREQUEST']._serialized_end=617
+  _globals['_LISTROUTESRESPONSE']._serialized_start=619
+  _globals['_LISTROUTESRESPONSE']._serialized_end=708
+  _globals['_UPDATEROUTEREQUEST']._serialized_start=711
+  _globals['_UPDATEROUTEREQUEST']._serialized_end=843
+  _globals['_UPDATEROUTERESPONSE']._serialized_start=845
+  _globals['_UPDATEROUTERESPONSE']._serialized_end=909
+  _globals['_DELETEROUTEREQUEST']._serialized_start=911
+  _globals['_DELETEROUTEREQUEST']._serialized_end=980
+  _globals['_DELETEROUTERESPONSE']._serialized_start=982
+  _globals['_DELETEROUTERESPONSE']._serialized_end=1003
+  _globals['_EXPLAINROUTEREQUEST']._serialized_start=1005
+  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1103
+  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1105
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1182
+  _globals['_SELECTENDPOINTREQUEST']._serialized_start=1184
+  _globals['_SELECTENDPOINTREQUEST']._serialized_end=1253
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_start=1255
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_end=1330
+  _globals['_LISTPROXIESREQUEST']._serialized_start=1332
+  _globals['_LISTPROXIESREQUEST']._serialized_end=1391
+  _globals['_LISTPROXIESRESPONSE']._serialized_start=1393
+  _globals['_LISTPROXIESRESPONSE']._serialized_end=1484
+  _globals['_EXPORTPOLICYREQUEST']._serialized_start=1486
+  _globals['_EXPORTPOLICYREQUEST']._serialized_end=1507
+  _globals['_EXPORTPOLICYRESPONSE']._serialized_start=1509
+  _globals['_EXPORTPOLICYRESPONSE']._serialized_end=1563
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1565
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1626
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1628
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1726
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1728
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1839
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1842
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2141
+  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_start=2143
+  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_end=2248
+  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_start=2251
+  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_end=2459
+  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_start=2461
+  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_end=2585
+  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_start=2588
+  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_end=2736
+  _globals['_ROUTINGSERVICE']._serialized_start=2739
+  _globals['_ROUTINGSERVICE']._serialized_end=4150
 # @@protoc_insertion_point(module_scope)

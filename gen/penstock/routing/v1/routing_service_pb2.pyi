@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from penstock.routing.v1 import explanation_pb2 as _explanation_pb2
 from penstock.routing.v1 import proxy_pb2 as _proxy_pb2
 from penstock.routing.v1 import route_pb2 as _route_pb2
+from penstock.routing.v1 import selection_pb2 as _selection_pb2
 from penstock.routing.v1 import snapshot_pb2 as _snapshot_pb2
 import builtins as _builtins
 import sys
@@ -290,6 +291,7 @@ class ExplainRouteRequest(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PROXY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model. Required."""
     unit: _builtins.str
@@ -300,6 +302,8 @@ class ExplainRouteRequest(_message.Message):
     """The version the caller pins; empty means none."""
     proxy: _builtins.str
     """The Envoy to explain; empty means any that has acknowledged a policy."""
+    tenant: _builtins.str
+    """Whose call it is: one of a tenant whose budget is spent is refused. Empty means the tenant of who asks."""
     def __init__(
         self,
         *,
@@ -307,10 +311,11 @@ class ExplainRouteRequest(_message.Message):
         unit: _builtins.str = ...,
         version: _builtins.str = ...,
         proxy: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "proxy", b"proxy", "unit", b"unit", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "proxy", b"proxy", "tenant", b"tenant", "unit", b"unit", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +344,60 @@ class ExplainRouteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainRouteResponse: _TypeAlias = ExplainRouteResponse  # noqa: Y015
+
+@_typing.final
+class SelectEndpointRequest(_message.Message):
+    """Asks for a server to call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model. Required."""
+    unit: _builtins.str
+    """The routing key, as for ExplainRoute; empty means none."""
+    version: _builtins.str
+    """Pins a version; empty means none."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "unit", b"unit", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectEndpointRequest: _TypeAlias = SelectEndpointRequest  # noqa: Y015
+
+@_typing.final
+class SelectEndpointResponse(_message.Message):
+    """A server to call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def selection(self) -> _selection_pb2.Selection:
+        """The choice with its evidence."""
+
+    def __init__(
+        self,
+        *,
+        selection: _selection_pb2.Selection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectEndpointResponse: _TypeAlias = SelectEndpointResponse  # noqa: Y015
 
 @_typing.final
 class ListProxiesRequest(_message.Message):

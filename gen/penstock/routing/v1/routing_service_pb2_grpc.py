@@ -67,6 +67,11 @@ class RoutingServiceStub:
                 request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteRequest.SerializeToString,
                 response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteResponse.FromString,
                 _registered_method=True)
+        self.SelectEndpoint = channel.unary_unary(
+                '/penstock.routing.v1.RoutingService/SelectEndpoint',
+                request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointRequest.SerializeToString,
+                response_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointResponse.FromString,
+                _registered_method=True)
         self.ListProxies = channel.unary_unary(
                 '/penstock.routing.v1.RoutingService/ListProxies',
                 request_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ListProxiesRequest.SerializeToString,
@@ -153,6 +158,18 @@ class RoutingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SelectEndpoint(self, request, context):
+        """Chooses the server for a call that does not go through Envoy, by the newest policy and as Envoy would: version, variant
+        and fallback are Envoy's, and on a RING_HASH route the server is too; `method` says so. Only servers that are well: Envoy
+        tries the others when nobody else is left, with retries that such a caller has not. Nothing is counted, limited or
+        recorded of the call itself; a spent budget of the caller's tenant is refused as Envoy refuses it.
+        INVALID_REQUEST, ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, BUDGET_SPENT,
+        NO_HEALTHY_ENDPOINTS, POLICY_NOT_READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListProxies(self, request, context):
         """Lists every Envoy known to this process: connected, acknowledged, refused.
         """
@@ -232,6 +249,11 @@ def add_RoutingServiceServicer_to_server(servicer, server):
                     servicer.ExplainRoute,
                     request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteRequest.FromString,
                     response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteResponse.SerializeToString,
+            ),
+            'SelectEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SelectEndpoint,
+                    request_deserializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointRequest.FromString,
+                    response_serializer=penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointResponse.SerializeToString,
             ),
             'ListProxies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProxies,
@@ -429,6 +451,33 @@ class RoutingService:
             '/penstock.routing.v1.RoutingService/ExplainRoute',
             penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteRequest.SerializeToString,
             penstock_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SelectEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.routing.v1.RoutingService/SelectEndpoint',
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointRequest.SerializeToString,
+            penstock_dot_routing_dot_v1_dot_routing__service__pb2.SelectEndpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

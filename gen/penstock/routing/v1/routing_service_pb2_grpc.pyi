@@ -57,6 +57,14 @@ class RoutingServiceStub:
     MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
     no Envoy, or not the one that is asked for, has acknowledged a policy.
     """
+    SelectEndpoint: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.SelectEndpointRequest, _routing_service_pb2.SelectEndpointResponse]
+    """Chooses the server for a call that does not go through Envoy, by the newest policy and as Envoy would: version, variant
+    and fallback are Envoy's, and on a RING_HASH route the server is too; `method` says so. Only servers that are well: Envoy
+    tries the others when nobody else is left, with retries that such a caller has not. Nothing is counted, limited or
+    recorded of the call itself; a spent budget of the caller's tenant is refused as Envoy refuses it.
+    INVALID_REQUEST, ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, BUDGET_SPENT,
+    NO_HEALTHY_ENDPOINTS, POLICY_NOT_READY.
+    """
     ListProxies: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
     ExportPolicy: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.ExportPolicyRequest, _routing_service_pb2.ExportPolicyResponse]
@@ -105,6 +113,14 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
     MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
     no Envoy, or not the one that is asked for, has acknowledged a policy.
+    """
+    SelectEndpoint: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.SelectEndpointRequest, _routing_service_pb2.SelectEndpointResponse]  # type: ignore[assignment]
+    """Chooses the server for a call that does not go through Envoy, by the newest policy and as Envoy would: version, variant
+    and fallback are Envoy's, and on a RING_HASH route the server is too; `method` says so. Only servers that are well: Envoy
+    tries the others when nobody else is left, with retries that such a caller has not. Nothing is counted, limited or
+    recorded of the call itself; a spent budget of the caller's tenant is refused as Envoy refuses it.
+    INVALID_REQUEST, ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, BUDGET_SPENT,
+    NO_HEALTHY_ENDPOINTS, POLICY_NOT_READY.
     """
     ListProxies: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.ListProxiesRequest, _routing_service_pb2.ListProxiesResponse]  # type: ignore[assignment]
     """Lists every Envoy known to this process: connected, acknowledged, refused."""
@@ -187,6 +203,20 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_REQUEST, PROXY_NOT_FOUND for an Envoy that was not connected since routing started, ROUTE_NOT_FOUND,
         MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, POLICY_NOT_READY as long as
         no Envoy, or not the one that is asked for, has acknowledged a policy.
+        """
+
+    @_abc_1.abstractmethod
+    def SelectEndpoint(
+        self,
+        request: _routing_service_pb2.SelectEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_routing_service_pb2.SelectEndpointResponse, _abc.Awaitable[_routing_service_pb2.SelectEndpointResponse]]:
+        """Chooses the server for a call that does not go through Envoy, by the newest policy and as Envoy would: version, variant
+        and fallback are Envoy's, and on a RING_HASH route the server is too; `method` says so. Only servers that are well: Envoy
+        tries the others when nobody else is left, with retries that such a caller has not. Nothing is counted, limited or
+        recorded of the call itself; a spent budget of the caller's tenant is refused as Envoy refuses it.
+        INVALID_REQUEST, ROUTE_NOT_FOUND, MODEL_VERSION_NOT_FOUND for a pinned version that is not deployed, BUDGET_SPENT,
+        NO_HEALTHY_ENDPOINTS, POLICY_NOT_READY.
         """
 
     @_abc_1.abstractmethod
