@@ -80,6 +80,28 @@ def hanging(stack: Stack) -> Generator[None]:
         sign.unlink()
 
 
+SLOW = """
+import time
+import triton_python_backend_utils as pb
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep({wait})
+        xs = [pb.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
+        return [pb.InferenceResponse([pb.Tensor("Y", x)]) for x in xs]
+"""
+
+
+def load_slow_on_b(stack: Stack) -> None:
+    """Model `slow-on-b`, version 1, answers at once on server a and after 50 ms on b."""
+    for server, wait in (("a", 0.0), ("b", 0.05)):
+        folder = stack.repository(server) / "slow-on-b" / "1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.py").write_text(SLOW.format(wait=wait))
+        (folder.parent / "config.pbtxt").write_text(CONFIG.replace('"m"', '"slow-on-b"'))
+        with triton.InferenceServerClient(stack.address(f"triton_{server}_grpc")) as client:
+            client.load_model("slow-on-b")
+
+
 def request(model: str = "m", version: str = "", rows: int = 1) -> pb.ModelInferRequest:
     message = pb.ModelInferRequest(model_name=model, model_version=version)
     tensor = message.inputs.add(name="X", datatype="FP32")

@@ -7,6 +7,7 @@ import copyreg
 import multiprocessing
 import threading
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from multiprocessing.managers import BaseManager
 from types import MappingProxyType
@@ -132,6 +133,18 @@ class DataPlane:
         url = f"http://{self.stack.address('envoy_admin')}/stats?filter=^{name}$"
         with urllib.request.urlopen(url) as reply:
             return sum(int(line.rpartition(": ")[2]) for line in reply.read().decode().splitlines())
+
+    def records_of(self, request_ids: Collection[str]) -> dict[str, Record]:
+        """The lines of many calls, once Envoy has flushed them all."""
+        wanted = frozenset(request_ids)
+
+        def found() -> dict[str, Record] | None:
+            known = {r.request_id: r for r in self.records() if r.hop == "ingress" and r.request_id in wanted}
+            return known if known.keys() == wanted else None
+
+        records = eventually(found)
+        assert records is not None
+        return records
 
     def servers(self) -> tuple[Server, ...]:
         return tuple(Server(name, "127.0.0.1", self.stack.ports[f"triton_{name}_grpc"]) for name in ("a", "b"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import random
 import uuid
 
 import grpc
@@ -11,7 +10,6 @@ import pytest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from libs import assignment
-from services.routing.domain.explain import explain
 from services.routing.domain.policy import Allocation, Deployment, LoadBalancing, ModelVersion, Range, Route
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import DataPlane
@@ -42,23 +40,6 @@ def test_units_are_utf_8(data_plane: DataPlane, unit: str):
     expected = "2" if 6000 <= bucket < 9000 else "1"
     assert headers["x-penstock-model-version"] == expected
     assert data_plane.record(headers["x-request-id"]).unit == unit
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_explain_says_what_envoy_does(data_plane: DataPlane, ingress: grpc.Channel, seed: int):
-    chance = random.Random(seed)
-    cuts = sorted(chance.sample(range(10_001), 6))
-    ranges = tuple(
-        Range(start, end, f"v{n}", chance.choice("124"))
-        for n, (start, end) in enumerate(zip(cuts[::2], cuts[1::2], strict=True))
-    )
-    allocation = Allocation("e", "m", f"salt {seed}", ranges)
-    route = Route("m", chance.choice("124"), load_balancing=chance.choice(list(LoadBalancing)))
-    policy = data_plane.apply(data_plane.inputs(routes=(route,), allocations=(allocation,))).policy
-    for unit, answer in models.by_unit(ingress, [f"{seed}-{n}" for n in range(350)]).items():
-        told = explain(policy, "m", unit)
-        assert told.chain.attempts[0].target.version == answer.version
-        assert told.variant == answer.headers.get("x-penstock-variant", "")
 
 
 def test_callers_without_a_key_are_dealt_out_by_weight_and_are_no_exposure(

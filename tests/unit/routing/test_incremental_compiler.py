@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.routing.domain.policy import Allocation, Deployment, Inputs, ModelVersion, Range, Route, Server, Unhealthy
@@ -19,6 +19,8 @@ MANY = Inputs(
     allocations=tuple(Allocation(f"e{n}", f"m{n}", "s", (Range(0, 5000, "x", "2"),)) for n in range(20)),
 )
 PARTS = [field.name for field in fields(Inputs)]
+# seven whole inputs for each example: on a busy machine Hypothesis takes that for a mistake
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -39,6 +41,7 @@ def check(compiler: SnapshotCompiler, given_inputs: Inputs) -> None:
     assert (remembered.revision, remembered.policy) == (fresh.revision, fresh.policy)
 
 
+@patient
 @given(edits())
 def test_an_incremental_result_is_the_result_from_scratch(history: list[Inputs]):
     compiler = SnapshotCompiler()
@@ -46,6 +49,7 @@ def test_an_incremental_result_is_the_result_from_scratch(history: list[Inputs])
         check(compiler, given_inputs)
 
 
+@patient
 @given(edits(), st.data())
 def test_one_item_more_or_less_is_seen(history: list[Inputs], data: st.DataObject):
     compiler = SnapshotCompiler()
