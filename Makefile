@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PROTOS = $(shell cd protos && find penstock -name '*.proto' | sort)
+PROTOC = $(PY) -m grpc_tools.protoc -I protos -I "$$($(PY) -c 'import google.rpc, pathlib; print(pathlib.Path(google.rpc.__path__[0]).parents[1])')"
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,10 +32,12 @@ types: setup ## pyright, strict on services/ and libs/
 arch: setup ## who may import whom
 	@.venv/bin/lint-imports
 
-protos: setup ## write gen/ anew from protos/
+protos: setup ## write gen/ anew from protos/: stubs, Envoy's descriptors, the OpenAPI document
 	@rm -rf gen/penstock && mkdir -p gen
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PY) -m grpc_tools.protoc -I protos -I "$$($(PY) -c 'import google.api, pathlib; print(pathlib.Path(google.api.__path__[0]).parents[1])')" \
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(PROTOC) \
 	  --python_out=gen --grpc_python_out=gen --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS)
+	@$(PROTOC) --include_imports --include_source_info --descriptor_set_out=/dev/stdout $(PROTOS) \
+	  google/rpc/status.proto google/rpc/error_details.proto | $(PY) -m deploy.rest gen
 
 up: setup ## start the one-machine stack
 	@.venv/bin/penstock up

@@ -21,6 +21,7 @@ DEFAULTS: Mapping[str, int] = {
     **{name: 50051 + n for n, name in enumerate(SERVICES)},
     "keeper": 50057,
     "model_serving_http": 50080,
+    "health_monitoring_http": 50081,
     **{f"{name}_metrics": 51051 + n for n, name in enumerate((*SERVICES, "logship", "keeper"))},
     "triton_a_http": 8000,
     "triton_a_grpc": 8001,

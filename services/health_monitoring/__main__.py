@@ -8,6 +8,7 @@ import grpc
 from libs import serve
 from libs.channels import open_channel
 from libs.clock import SystemClock
+from libs.http_listener import Listener
 from libs.postgres import Database
 from libs.watch import Publisher
 from penstock.health_monitoring.v1 import health_monitoring_service_pb2 as pb
@@ -21,12 +22,14 @@ from services.health_monitoring.domain.belief import Thresholds
 from services.health_monitoring.domain.calls import CallRules
 from services.health_monitoring.domain.journal import Journal
 from services.health_monitoring.domain.monitor import Monitor
+from services.health_monitoring.domain.overall import overall
 from services.health_monitoring.domain.probing import Probing, Rhythm
 from services.health_monitoring.domain.roster import Roster
 from services.health_monitoring.domain.target import service
 from services.health_monitoring.domain.weighing import WeighingRules
 from services.health_monitoring.servers.access_log import SERVICE, AccessLogServicer
 from services.health_monitoring.servers.health import HealthMonitoringServicer
+from services.health_monitoring.servers.overall import application
 from services.health_monitoring.servers.publication import Publication
 from services.health_monitoring.store import PostgresStore
 
@@ -49,6 +52,9 @@ async def build(settings: config.Config) -> serve.App:
     roster = Roster(services, monitor, probing.watch, clock.now)
     servicer = HealthMonitoringServicer(monitor, store, publisher, clock)
 
+    everything = application(lambda: overall(monitor.healths(), informed=monitor.informed))
+    http = Listener(everything, settings.http_listen)
+
     async def follow_fleet() -> None:
         await roster.restore(store)
         await FleetWatch(mesh, roster.fleet).run()
@@ -67,10 +73,11 @@ async def build(settings: config.Config) -> serve.App:
             monitor.judge_calls_every_second(clock),
             monitor.weigh_every_step(clock),
             journal.keep(store, monitor.remembered, clock.now),
+            http.run(),
         ],
         # until the first round of probes there is nothing to say; Postgres may be down
         components={"first round of probes": lambda: monitor.informed},
-        close=[mesh.close, database.close],
+        close=[http.close, mesh.close, database.close],
     )
 
 

@@ -10,6 +10,8 @@ from libs.serve import Address
 @dataclass(frozen=True)
 class Config:
     address: Address
+    http_listen: str
+    """host:port of `GET /health`."""
     postgres_dsn: str
     mesh_address: str
     """host:port of Envoy's mesh listener."""
@@ -30,6 +32,7 @@ def read(variables: Mapping[str, str]) -> Config:
             environment.address("PENSTOCK_LISTEN", "127.0.0.1:50056"),
             environment.integer("PENSTOCK_METRICS_PORT", 0),
         ),
+        http_listen=environment.address("PENSTOCK_HTTP_LISTEN", "127.0.0.1:50081"),
         postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS", "127.0.0.1:10001"),
         services=environment.pairs("PENSTOCK_SERVICE_ADDRESSES", ""),

@@ -10,6 +10,7 @@ import grpc
 from libs import idempotency, serve
 from libs.channels import open_channel
 from libs.clock import SystemClock
+from libs.http_listener import Listener
 from libs.postgres import Database
 from libs.workers import run_workers
 from services.model_serving import config
@@ -20,7 +21,7 @@ from services.model_serving.domain.deployment import Server
 from services.model_serving.domain.fleet import Fleet
 from services.model_serving.domain.loading import Loader
 from services.model_serving.domain.prediction import Predictor
-from services.model_serving.servers import deployments, listener, predictions, registry, rest, slow_door
+from services.model_serving.servers import deployments, predictions, registry, rest, slow_door
 from services.model_serving.servers.door import Door
 from services.model_serving.servers.questions import Questions
 from services.model_serving.stores import artifacts, placements, repository, rows, servers, versions
@@ -53,7 +54,7 @@ async def build(settings: config.Config) -> serve.App:
     users = (routes, experiments.Experiments(mesh))
     predictor = Predictor(catalogue, models, features.FeatureStore(mesh), route, routes, clock.monotonic)
     door, questions = Door(route), Questions(catalogue, tritons)
-    http = listener.Listener(rest.Rest(door, questions).application(), settings.http_listen)
+    http = Listener(rest.Rest(door, questions).application(), settings.http_listen)
     once, once_after = partial(idempotency.once, database), partial(idempotency.once_after, database)
 
     def register(server: grpc.aio.Server) -> None:

@@ -1,6 +1,6 @@
 """PredictionService."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import grpc
@@ -23,7 +23,7 @@ from penstock.model_serving.v1.prediction_service_pb2_grpc import (
 )
 from services.model_serving.domain.features import Feature
 from services.model_serving.domain.prediction import Prediction, Predictor, Question
-from services.model_serving.servers import messages
+from services.model_serving.servers import json_answer, json_question, messages
 
 ROUTING_KEY = "x-penstock-routing-key"
 ANSWERED_BY = "x-penstock-model-version"
@@ -53,35 +53,56 @@ class Predictions(PredictionServiceServicer):
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:
         with collecting() as faults:
             faults.require(request.model, "model", "required")
-            keys = [str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY]
-            faults.require(all(key.isascii() for key in keys), ROUTING_KEY, "only ASCII can be passed on from here")
-            question = self._question(request, keys, context, faults)
+            question = Question(
+                model=request.model,
+                version=request.version,
+                entities=messages.scalars("entities", request.entities, faults),
+                features=messages.scalars("features", request.features, faults),
+                as_of=messages.instant(request.as_of, "as_of", faults) if request.HasField("as_of") else None,
+                routing_keys=_routing_keys(context, faults),
+                deadline=self._deadline(context),
+            )
+        return await self._predict(question, context, include_features=request.include_features)
+
+    async def PredictJson(self, request: pb.PredictJsonRequest, context: Any) -> pb.PredictJsonResponse:
+        asked = json_question.read(request.document.content_type, request.document.data)
+        with collecting() as faults:
+            question = Question(
+                model=asked.model,
+                version=asked.version,
+                entities=asked.entities,
+                features=asked.features,
+                as_of=asked.as_of,
+                routing_keys=_routing_keys(context, faults),
+                deadline=self._deadline(context),
+            )
+        return json_answer.write(await self._predict(question, context, include_features=asked.include_features))
+
+    async def _predict(self, question: Question, context: Any, *, include_features: bool) -> pb.PredictResponse:
         started = self._clock.monotonic()
         try:
             prediction = await self._predictor.predict(question)
         except grpc.aio.AioRpcError as error:
-            known = _ours(error, request)
+            known = _ours(error, question)
             if known is not None:
                 raise known from error
             await context.abort_with_status(rpc_status.to_status(cast(Any, _kept(error))))
             raise
         for stage, seconds in prediction.stages:
             STAGE_SECONDS.labels(stage).observe(seconds)
-        answer = _response(prediction, include_features=request.include_features)
+        answer = _response(prediction, include_features=include_features)
         answer.latency.CopyFrom(_duration(self._clock.monotonic() - started))
         return answer
 
-    def _question(self, request: pb.PredictRequest, keys: Sequence[str], context: Any, faults: Faults) -> Question:
+    def _deadline(self, context: Any) -> float | None:
         remaining: float | None = context.time_remaining()
-        return Question(
-            model=request.model,
-            version=request.version,
-            entities=messages.scalars("entities", request.entities, faults),
-            features=messages.scalars("features", request.features, faults),
-            as_of=messages.instant(request.as_of, "as_of", faults) if request.HasField("as_of") else None,
-            routing_keys=tuple(keys),
-            deadline=None if remaining is None else self._clock.monotonic() + remaining,
-        )
+        return None if remaining is None else self._clock.monotonic() + remaining
+
+
+def _routing_keys(context: Any, faults: Faults) -> tuple[str, ...]:
+    keys = tuple(str(value) for key, value in context.invocation_metadata() or () if key == ROUTING_KEY)
+    faults.require(all(key.isascii() for key in keys), ROUTING_KEY, "only ASCII can be passed on from here")
+    return keys
 
 
 def _response(prediction: Prediction, *, include_features: bool) -> pb.PredictResponse:
@@ -132,19 +153,19 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
-def _ours(error: grpc.aio.AioRpcError, request: pb.PredictRequest) -> PenstockError | None:
+def _ours(error: grpc.aio.AioRpcError, question: Question) -> PenstockError | None:
     """What Envoy itself refused, in the words of this contract; None when a server was asked."""
     said = {str(key) for metadata in (error.initial_metadata(), error.trailing_metadata()) for key in metadata or ()}
     if ANSWERED_BY in said:
         return None
     text = error.details() or error.code().name
     if error.code() is grpc.StatusCode.NOT_FOUND:
-        reason = "MODEL_VERSION_NOT_FOUND" if request.version else "ROUTE_NOT_FOUND"
-        return NotFound(reason, text, model=request.model)
+        reason = "MODEL_VERSION_NOT_FOUND" if question.version else "ROUTE_NOT_FOUND"
+        return NotFound(reason, text, model=question.model)
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return Invalid([Violation("", text)])
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable("SERVICE_UNAVAILABLE", text, model=request.model)
+        return Unavailable("SERVICE_UNAVAILABLE", text, model=question.model)
     return None
 
 

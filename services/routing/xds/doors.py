@@ -40,8 +40,12 @@ PUBLIC = (
 MODEL_STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 ENCODING = "x-penstock-encoding"
 """Says again how a caller's messages are compressed: gRPC keeps that from whoever answers them."""
-REST = "/v2"
+PROTOCOL_REST = "/v2"
 """The REST form of the inference protocol."""
+REST = "/v1"
+"""The REST form of our own services: Envoy turns it into their methods, behind a listener of its own."""
+HEALTH_SECONDS = 2.0
+"""Whoever asks for health is told soon, also while nobody answers."""
 BETWEEN_SERVICES = r"/penstock\.\w+\.v1\.\w+/(Watch\w+|DeliverRecords)"
 
 
@@ -80,9 +84,18 @@ def _services() -> Iterator[dict[str, Any]]:
             "match": {"prefix": prefix},
             "route": _to(cluster),
         }
-    yield {"name": "rest", "match": {"path_separated_prefix": REST}, "route": _to("model_serving_http")}
+    yield from _http()
     message = "there is no %PATH(NQ)% here"
     yield refuse("unknown", {"prefix": "/"}, 404, UNIMPLEMENTED, message)
+
+
+def _http() -> Iterator[dict[str, Any]]:
+    """What is no gRPC."""
+    soon = {"cluster": "health_monitoring_http", "timeout": seconds(HEALTH_SECONDS)}
+    yield {"name": "health", "match": {"path": "/health"}, "route": soon}
+    yield {"name": "rest", "match": {"path_separated_prefix": PROTOCOL_REST}, "route": _to("model_serving_http")}
+    for match in ({"path_separated_prefix": REST}, {"path": "/openapi.json"}):
+        yield {"name": "rest", "match": match, "route": _to("rest")}
 
 
 def _to(cluster: str) -> dict[str, Any]:

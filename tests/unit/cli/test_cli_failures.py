@@ -11,7 +11,8 @@ import typer
 from clients.cli.failures import NEXT
 from penstock.errors.v1.reason_pb2 import ErrorReason
 
-# what no command can meet: it declares no features, sends no request ids, and a wrong request names its fields
+# what no command can meet: it declares no features, sends no request ids, speaks no JSON, and a wrong request names its
+# fields
 ELSEWHERE = {
     "UNSPECIFIED",
     "INVALID_REQUEST",
@@ -19,6 +20,8 @@ ELSEWHERE = {
     "ENTITY_EXISTS",
     "FEATURE_VIEW_EXISTS",
     "FEATURE_SERVICE_EXISTS",
+    "PATH_NOT_FOUND",
+    "REQUEST_TOO_LARGE",
 }
 
 

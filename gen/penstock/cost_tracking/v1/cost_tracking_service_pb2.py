@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.accesslog.v1 import record_pb2 as penstock_dot_accesslog_dot_v1_dot_record__pb2
@@ -29,7 +30,7 @@ from penstock.cost_tracking.v1 import price_pb2 as penstock_dot_cost__tracking_d
 from penstock.cost_tracking.v1 import spend_pb2 as penstock_dot_cost__tracking_dot_v1_dot_spend__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5penstock/cost_tracking/v1/cost_tracking_service.proto\x12\x19penstock.cost_tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a\"penstock/accesslog/v1/record.proto\x1a%penstock/cost_tracking/v1/price.proto\x1a%penstock/cost_tracking/v1/spend.proto\"Y\n\x12\x43reatePriceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05price\x18\x02 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\"F\n\x13\x43reatePriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\":\n\x11ListPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListPricesResponse\x12\x30\n\x06prices\x18\x01 \x03(\x0b\x32 .penstock.cost_tracking.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x0f\x45ndPriceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x10\x45ndPriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\"\xba\x01\n\x0fGetSpendRequest\x12\x36\n\x08group_by\x18\x01 \x03(\x0e\x32$.penstock.cost_tracking.v1.Dimension\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\"`\n\x10GetSpendResponse\x12\x31\n\x04rows\x18\x01 \x03(\x0b\x32#.penstock.cost_tracking.v1.SpendRow\x12\x19\n\x11total_nanodollars\x18\x02 \x01(\x03\"<\n\x10ReconcileRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\x11ReconcileResponse\x12\x41\n\x0ereconciliation\x18\x01 \x01(\x0b\x32).penstock.cost_tracking.v1.Reconciliation\"J\n\x15\x44\x65liverRecordsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\".penstock.accesslog.v1.RecordBatch\"2\n\x16\x44\x65liverRecordsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x04\x32\xc4\x05\n\x13\x43ostTrackingService\x12s\n\x0b\x43reatePrice\x12-.penstock.cost_tracking.v1.CreatePriceRequest\x1a..penstock.cost_tracking.v1.CreatePriceResponse\"\x05\xe2\xe0\x18\x01\x05\x12q\n\nListPrices\x12,.penstock.cost_tracking.v1.ListPricesRequest\x1a-.penstock.cost_tracking.v1.ListPricesResponse\"\x06\xe2\xe0\x18\x02\x05\x03\x12j\n\x08\x45ndPrice\x12*.penstock.cost_tracking.v1.EndPriceRequest\x1a+.penstock.cost_tracking.v1.EndPriceResponse\"\x05\xe2\xe0\x18\x01\x05\x12k\n\x08GetSpend\x12*.penstock.cost_tracking.v1.GetSpendRequest\x1a+.penstock.cost_tracking.v1.GetSpendResponse\"\x06\xe2\xe0\x18\x02\x05\x03\x12n\n\tReconcile\x12+.penstock.cost_tracking.v1.ReconcileRequest\x1a,.penstock.cost_tracking.v1.ReconcileResponse\"\x06\xe2\xe0\x18\x02\x05\x03\x12|\n\x0e\x44\x65liverRecords\x12\x30.penstock.cost_tracking.v1.DeliverRecordsRequest\x1a\x31.penstock.cost_tracking.v1.DeliverRecordsResponse\"\x05\xe2\xe0\x18\x01\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5penstock/cost_tracking/v1/cost_tracking_service.proto\x12\x19penstock.cost_tracking.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a\"penstock/accesslog/v1/record.proto\x1a%penstock/cost_tracking/v1/price.proto\x1a%penstock/cost_tracking/v1/spend.proto\"Y\n\x12\x43reatePriceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05price\x18\x02 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\"F\n\x13\x43reatePriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\":\n\x11ListPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListPricesResponse\x12\x30\n\x06prices\x18\x01 \x03(\x0b\x32 .penstock.cost_tracking.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x0f\x45ndPriceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x10\x45ndPriceResponse\x12/\n\x05price\x18\x01 \x01(\x0b\x32 .penstock.cost_tracking.v1.Price\"\xba\x01\n\x0fGetSpendRequest\x12\x36\n\x08group_by\x18\x01 \x03(\x0e\x32$.penstock.cost_tracking.v1.Dimension\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\"`\n\x10GetSpendResponse\x12\x31\n\x04rows\x18\x01 \x03(\x0b\x32#.penstock.cost_tracking.v1.SpendRow\x12\x19\n\x11total_nanodollars\x18\x02 \x01(\x03\"<\n\x10ReconcileRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\x11ReconcileResponse\x12\x41\n\x0ereconciliation\x18\x01 \x01(\x0b\x32).penstock.cost_tracking.v1.Reconciliation\"J\n\x15\x44\x65liverRecordsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\".penstock.accesslog.v1.RecordBatch\"2\n\x16\x44\x65liverRecordsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x04\x32\xe8\x05\n\x13\x43ostTrackingService\x12s\n\x0b\x43reatePrice\x12-.penstock.cost_tracking.v1.CreatePriceRequest\x1a..penstock.cost_tracking.v1.CreatePriceResponse\"\x05\xe2\xe0\x18\x01\x05\x12\x83\x01\n\nListPrices\x12,.penstock.cost_tracking.v1.ListPricesRequest\x1a-.penstock.cost_tracking.v1.ListPricesResponse\"\x18\xe2\xe0\x18\x02\x05\x03\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/prices\x12j\n\x08\x45ndPrice\x12*.penstock.cost_tracking.v1.EndPriceRequest\x1a+.penstock.cost_tracking.v1.EndPriceResponse\"\x05\xe2\xe0\x18\x01\x05\x12|\n\x08GetSpend\x12*.penstock.cost_tracking.v1.GetSpendRequest\x1a+.penstock.cost_tracking.v1.GetSpendResponse\"\x17\xe2\xe0\x18\x02\x05\x03\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/spend\x12n\n\tReconcile\x12+.penstock.cost_tracking.v1.ReconcileRequest\x1a,.penstock.cost_tracking.v1.ReconcileResponse\"\x06\xe2\xe0\x18\x02\x05\x03\x12|\n\x0e\x44\x65liverRecords\x12\x30.penstock.cost_tracking.v1.DeliverRecordsRequest\x1a\x31.penstock.cost_tracking.v1.DeliverRecordsResponse\"\x05\xe2\xe0\x18\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,39 +40,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['CreatePrice']._loaded_options = None
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['CreatePrice']._serialized_options = b'\342\340\030\001\005'
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['ListPrices']._loaded_options = None
-  _globals['_COSTTRACKINGSERVICE'].methods_by_name['ListPrices']._serialized_options = b'\342\340\030\002\005\003'
+  _globals['_COSTTRACKINGSERVICE'].methods_by_name['ListPrices']._serialized_options = b'\342\340\030\002\005\003\202\323\344\223\002\014\022\n/v1/prices'
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['EndPrice']._loaded_options = None
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['EndPrice']._serialized_options = b'\342\340\030\001\005'
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['GetSpend']._loaded_options = None
-  _globals['_COSTTRACKINGSERVICE'].methods_by_name['GetSpend']._serialized_options = b'\342\340\030\002\005\003'
+  _globals['_COSTTRACKINGSERVICE'].methods_by_name['GetSpend']._serialized_options = b'\342\340\030\002\005\003\202\323\344\223\002\013\022\t/v1/spend'
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['Reconcile']._loaded_options = None
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['Reconcile']._serialized_options = b'\342\340\030\002\005\003'
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['DeliverRecords']._loaded_options = None
   _globals['_COSTTRACKINGSERVICE'].methods_by_name['DeliverRecords']._serialized_options = b'\342\340\030\001\006'
-  _globals['_CREATEPRICEREQUEST']._serialized_start=264
-  _globals['_CREATEPRICEREQUEST']._serialized_end=353
-  _globals['_CREATEPRICERESPONSE']._serialized_start=355
-  _globals['_CREATEPRICERESPONSE']._serialized_end=425
-  _globals['_LISTPRICESREQUEST']._serialized_start=427
-  _globals['_LISTPRICESREQUEST']._serialized_end=485
-  _globals['_LISTPRICESRESPONSE']._serialized_start=487
-  _globals['_LISTPRICESRESPONSE']._serialized_end=582
-  _globals['_ENDPRICEREQUEST']._serialized_start=584
-  _globals['_ENDPRICEREQUEST']._serialized_end=683
-  _globals['_ENDPRICERESPONSE']._serialized_start=685
-  _globals['_ENDPRICERESPONSE']._serialized_end=752
-  _globals['_GETSPENDREQUEST']._serialized_start=755
-  _globals['_GETSPENDREQUEST']._serialized_end=941
-  _globals['_GETSPENDRESPONSE']._serialized_start=943
-  _globals['_GETSPENDRESPONSE']._serialized_end=1039
-  _globals['_RECONCILEREQUEST']._serialized_start=1041
-  _globals['_RECONCILEREQUEST']._serialized_end=1101
-  _globals['_RECONCILERESPONSE']._serialized_start=1103
-  _globals['_RECONCILERESPONSE']._serialized_end=1189
-  _globals['_DELIVERRECORDSREQUEST']._serialized_start=1191
-  _globals['_DELIVERRECORDSREQUEST']._serialized_end=1265
-  _globals['_DELIVERRECORDSRESPONSE']._serialized_start=1267
-  _globals['_DELIVERRECORDSRESPONSE']._serialized_end=1317
-  _globals['_COSTTRACKINGSERVICE']._serialized_start=1320
-  _globals['_COSTTRACKINGSERVICE']._serialized_end=2028
+  _globals['_CREATEPRICEREQUEST']._serialized_start=294
+  _globals['_CREATEPRICEREQUEST']._serialized_end=383
+  _globals['_CREATEPRICERESPONSE']._serialized_start=385
+  _globals['_CREATEPRICERESPONSE']._serialized_end=455
+  _globals['_LISTPRICESREQUEST']._serialized_start=457
+  _globals['_LISTPRICESREQUEST']._serialized_end=515
+  _globals['_LISTPRICESRESPONSE']._serialized_start=517
+  _globals['_LISTPRICESRESPONSE']._serialized_end=612
+  _globals['_ENDPRICEREQUEST']._serialized_start=614
+  _globals['_ENDPRICEREQUEST']._serialized_end=713
+  _globals['_ENDPRICERESPONSE']._serialized_start=715
+  _globals['_ENDPRICERESPONSE']._serialized_end=782
+  _globals['_GETSPENDREQUEST']._serialized_start=785
+  _globals['_GETSPENDREQUEST']._serialized_end=971
+  _globals['_GETSPENDRESPONSE']._serialized_start=973
+  _globals['_GETSPENDRESPONSE']._serialized_end=1069
+  _globals['_RECONCILEREQUEST']._serialized_start=1071
+  _globals['_RECONCILEREQUEST']._serialized_end=1131
+  _globals['_RECONCILERESPONSE']._serialized_start=1133
+  _globals['_RECONCILERESPONSE']._serialized_end=1219
+  _globals['_DELIVERRECORDSREQUEST']._serialized_start=1221
+  _globals['_DELIVERRECORDSREQUEST']._serialized_end=1295
+  _globals['_DELIVERRECORDSRESPONSE']._serialized_start=1297
+  _globals['_DELIVERRECORDSRESPONSE']._serialized_end=1347
+  _globals['_COSTTRACKINGSERVICE']._serialized_start=1350
+  _globals['_COSTTRACKINGSERVICE']._serialized_end=2094
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Postgres gave this change up because another was made at the same moment; nothing was changed, send it again. ABORTED."""
     ERROR_REASON_STORE_TIMEOUT: _ErrorReason.ValueType  # 10
     """Postgres cancelled the statement: it took longer than it may. Nothing was changed. DEADLINE_EXCEEDED."""
+    ERROR_REASON_PATH_NOT_FOUND: _ErrorReason.ValueType  # 11
+    """REST has no such path, or not with this method. NOT_FOUND; HTTP 404 or 405."""
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 12
+    """The body of a REST call is larger than it may be. RESOURCE_EXHAUSTED; HTTP 413."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No such model. NOT_FOUND."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 21
@@ -156,6 +160,10 @@ ERROR_REASON_STORE_CONFLICT: ErrorReason.ValueType  # 9
 """Postgres gave this change up because another was made at the same moment; nothing was changed, send it again. ABORTED."""
 ERROR_REASON_STORE_TIMEOUT: ErrorReason.ValueType  # 10
 """Postgres cancelled the statement: it took longer than it may. Nothing was changed. DEADLINE_EXCEEDED."""
+ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 11
+"""REST has no such path, or not with this method. NOT_FOUND; HTTP 404 or 405."""
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 12
+"""The body of a REST call is larger than it may be. RESOURCE_EXHAUSTED; HTTP 413."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
 """No such model. NOT_FOUND."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 21

@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.accesslog.v1 import record_pb2 as penstock_dot_accesslog_dot_v1_dot_record__pb2
 from penstock.experimentation.v1 import analysis_pb2 as penstock_dot_experimentation_dot_v1_dot_analysis__pb2
 from penstock.experimentation.v1 import experiment_pb2 as penstock_dot_experimentation_dot_v1_dot_experiment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9penstock/experimentation/v1/experimentation_service.proto\x12\x1bpenstock.experimentation.v1\x1a\x1fpenstock/access/v1/access.proto\x1a\"penstock/accesslog/v1/record.proto\x1a*penstock/experimentation/v1/analysis.proto\x1a,penstock/experimentation/v1/experiment.proto\"j\n\x17\x43reateExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12;\n\nexperiment\x18\x02 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"W\n\x18\x43reateExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"$\n\x14GetExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"T\n\x15GetExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"N\n\x16ListExperimentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x17ListExperimentsResponse\x12<\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32\'.penstock.experimentation.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x16StartExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x93\x01\n\x17StartExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\x12;\n\nallocation\x18\x02 \x01(\x0b\x32\'.penstock.experimentation.v1.Allocation\"9\n\x15StopExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"U\n\x16StopExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"N\n\x19GraduateExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"Y\n\x1aGraduateExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"2\n\rAssignRequest\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x03(\t\"N\n\x0e\x41ssignResponse\x12<\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\'.penstock.experimentation.v1.Assignment\"L\n\nAssignment\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\r\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"O\n\x15ReportOutcomesRequest\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.penstock.experimentation.v1.Outcome\"V\n\x16ReportOutcomesResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x19\n\x11repeated_outcomes\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\"(\n\x18\x41nalyzeExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"T\n\x19\x41nalyzeExperimentResponse\x12\x37\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32%.penstock.experimentation.v1.Analysis\"0\n\x17WatchAllocationsRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8f\x01\n\x18WatchAllocationsResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12<\n\x0b\x61llocations\x18\x02 \x03(\x0b\x32\'.penstock.experimentation.v1.Allocation\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\"J\n\x15\x44\x65liverRecordsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\".penstock.accesslog.v1.RecordBatch\"2\n\x16\x44\x65liverRecordsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x04\x32\xc5\x0b\n\x16\x45xperimentationService\x12\x86\x01\n\x10\x43reateExperiment\x12\x34.penstock.experimentation.v1.CreateExperimentRequest\x1a\x35.penstock.experimentation.v1.CreateExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12}\n\rGetExperiment\x12\x31.penstock.experimentation.v1.GetExperimentRequest\x1a\x32.penstock.experimentation.v1.GetExperimentResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x83\x01\n\x0fListExperiments\x12\x33.penstock.experimentation.v1.ListExperimentsRequest\x1a\x34.penstock.experimentation.v1.ListExperimentsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x83\x01\n\x0fStartExperiment\x12\x33.penstock.experimentation.v1.StartExperimentRequest\x1a\x34.penstock.experimentation.v1.StartExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x80\x01\n\x0eStopExperiment\x12\x32.penstock.experimentation.v1.StopExperimentRequest\x1a\x33.penstock.experimentation.v1.StopExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x8c\x01\n\x12GraduateExperiment\x12\x36.penstock.experimentation.v1.GraduateExperimentRequest\x1a\x37.penstock.experimentation.v1.GraduateExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12h\n\x06\x41ssign\x12*.penstock.experimentation.v1.AssignRequest\x1a+.penstock.experimentation.v1.AssignResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x80\x01\n\x0eReportOutcomes\x12\x32.penstock.experimentation.v1.ReportOutcomesRequest\x1a\x33.penstock.experimentation.v1.ReportOutcomesResponse\"\x05\xe2\xe0\x18\x01\x02\x12\x89\x01\n\x11\x41nalyzeExperiment\x12\x35.penstock.experimentation.v1.AnalyzeExperimentRequest\x1a\x36.penstock.experimentation.v1.AnalyzeExperimentResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x88\x01\n\x10WatchAllocations\x12\x34.penstock.experimentation.v1.WatchAllocationsRequest\x1a\x35.penstock.experimentation.v1.WatchAllocationsResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x12\x80\x01\n\x0e\x44\x65liverRecords\x12\x32.penstock.experimentation.v1.DeliverRecordsRequest\x1a\x33.penstock.experimentation.v1.DeliverRecordsResponse\"\x05\xe2\xe0\x18\x01\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9penstock/experimentation/v1/experimentation_service.proto\x12\x1bpenstock.experimentation.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpenstock/access/v1/access.proto\x1a\"penstock/accesslog/v1/record.proto\x1a*penstock/experimentation/v1/analysis.proto\x1a,penstock/experimentation/v1/experiment.proto\"j\n\x17\x43reateExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12;\n\nexperiment\x18\x02 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"W\n\x18\x43reateExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"$\n\x14GetExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"T\n\x15GetExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"N\n\x16ListExperimentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x17ListExperimentsResponse\x12<\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32\'.penstock.experimentation.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x16StartExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x93\x01\n\x17StartExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\x12;\n\nallocation\x18\x02 \x01(\x0b\x32\'.penstock.experimentation.v1.Allocation\"9\n\x15StopExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"U\n\x16StopExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"N\n\x19GraduateExperimentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\"Y\n\x1aGraduateExperimentResponse\x12;\n\nexperiment\x18\x01 \x01(\x0b\x32\'.penstock.experimentation.v1.Experiment\"2\n\rAssignRequest\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x03(\t\"N\n\x0e\x41ssignResponse\x12<\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\'.penstock.experimentation.v1.Assignment\"L\n\nAssignment\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\r\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"O\n\x15ReportOutcomesRequest\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.penstock.experimentation.v1.Outcome\"V\n\x16ReportOutcomesResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x19\n\x11repeated_outcomes\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\"(\n\x18\x41nalyzeExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"T\n\x19\x41nalyzeExperimentResponse\x12\x37\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32%.penstock.experimentation.v1.Analysis\"0\n\x17WatchAllocationsRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8f\x01\n\x18WatchAllocationsResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12<\n\x0b\x61llocations\x18\x02 \x03(\x0b\x32\'.penstock.experimentation.v1.Allocation\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\"J\n\x15\x44\x65liverRecordsRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\".penstock.accesslog.v1.RecordBatch\"2\n\x16\x44\x65liverRecordsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x04\x32\xa1\x0c\n\x16\x45xperimentationService\x12\x86\x01\n\x10\x43reateExperiment\x12\x34.penstock.experimentation.v1.CreateExperimentRequest\x1a\x35.penstock.experimentation.v1.CreateExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x9b\x01\n\rGetExperiment\x12\x31.penstock.experimentation.v1.GetExperimentRequest\x1a\x32.penstock.experimentation.v1.GetExperimentResponse\"#\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/experiments/{name}\x12\x9a\x01\n\x0fListExperiments\x12\x33.penstock.experimentation.v1.ListExperimentsRequest\x1a\x34.penstock.experimentation.v1.ListExperimentsResponse\"\x1c\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/experiments\x12\x83\x01\n\x0fStartExperiment\x12\x33.penstock.experimentation.v1.StartExperimentRequest\x1a\x34.penstock.experimentation.v1.StartExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x80\x01\n\x0eStopExperiment\x12\x32.penstock.experimentation.v1.StopExperimentRequest\x1a\x33.penstock.experimentation.v1.StopExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x8c\x01\n\x12GraduateExperiment\x12\x36.penstock.experimentation.v1.GraduateExperimentRequest\x1a\x37.penstock.experimentation.v1.GraduateExperimentResponse\"\x05\xe2\xe0\x18\x01\x03\x12h\n\x06\x41ssign\x12*.penstock.experimentation.v1.AssignRequest\x1a+.penstock.experimentation.v1.AssignResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x80\x01\n\x0eReportOutcomes\x12\x32.penstock.experimentation.v1.ReportOutcomesRequest\x1a\x33.penstock.experimentation.v1.ReportOutcomesResponse\"\x05\xe2\xe0\x18\x01\x02\x12\xaf\x01\n\x11\x41nalyzeExperiment\x12\x35.penstock.experimentation.v1.AnalyzeExperimentRequest\x1a\x36.penstock.experimentation.v1.AnalyzeExperimentResponse\"+\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02 \x12\x1e/v1/experiments/{name}:analyze\x12\x88\x01\n\x10WatchAllocations\x12\x34.penstock.experimentation.v1.WatchAllocationsRequest\x1a\x35.penstock.experimentation.v1.WatchAllocationsResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x12\x80\x01\n\x0e\x44\x65liverRecords\x12\x32.penstock.experimentation.v1.DeliverRecordsRequest\x1a\x33.penstock.experimentation.v1.DeliverRecordsResponse\"\x05\xe2\xe0\x18\x01\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['CreateExperiment']._loaded_options = None
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['CreateExperiment']._serialized_options = b'\342\340\030\001\003'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['GetExperiment']._loaded_options = None
-  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['GetExperiment']._serialized_options = b'\342\340\030\001\001'
+  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['GetExperiment']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\030\022\026/v1/experiments/{name}'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['ListExperiments']._loaded_options = None
-  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['ListExperiments']._serialized_options = b'\342\340\030\001\001'
+  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['ListExperiments']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\021\022\017/v1/experiments'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['StartExperiment']._loaded_options = None
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['StartExperiment']._serialized_options = b'\342\340\030\001\003'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['StopExperiment']._loaded_options = None
@@ -52,57 +53,57 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['ReportOutcomes']._loaded_options = None
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['ReportOutcomes']._serialized_options = b'\342\340\030\001\002'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['AnalyzeExperiment']._loaded_options = None
-  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['AnalyzeExperiment']._serialized_options = b'\342\340\030\001\001'
+  _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['AnalyzeExperiment']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002 \022\036/v1/experiments/{name}:analyze'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['WatchAllocations']._loaded_options = None
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['WatchAllocations']._serialized_options = b'\342\340\030\001\006'
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['DeliverRecords']._loaded_options = None
   _globals['_EXPERIMENTATIONSERVICE'].methods_by_name['DeliverRecords']._serialized_options = b'\342\340\030\001\006'
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=249
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=355
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=357
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=444
-  _globals['_GETEXPERIMENTREQUEST']._serialized_start=446
-  _globals['_GETEXPERIMENTREQUEST']._serialized_end=482
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=484
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=568
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=570
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=648
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=650
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=762
-  _globals['_STARTEXPERIMENTREQUEST']._serialized_start=764
-  _globals['_STARTEXPERIMENTREQUEST']._serialized_end=822
-  _globals['_STARTEXPERIMENTRESPONSE']._serialized_start=825
-  _globals['_STARTEXPERIMENTRESPONSE']._serialized_end=972
-  _globals['_STOPEXPERIMENTREQUEST']._serialized_start=974
-  _globals['_STOPEXPERIMENTREQUEST']._serialized_end=1031
-  _globals['_STOPEXPERIMENTRESPONSE']._serialized_start=1033
-  _globals['_STOPEXPERIMENTRESPONSE']._serialized_end=1118
-  _globals['_GRADUATEEXPERIMENTREQUEST']._serialized_start=1120
-  _globals['_GRADUATEEXPERIMENTREQUEST']._serialized_end=1198
-  _globals['_GRADUATEEXPERIMENTRESPONSE']._serialized_start=1200
-  _globals['_GRADUATEEXPERIMENTRESPONSE']._serialized_end=1289
-  _globals['_ASSIGNREQUEST']._serialized_start=1291
-  _globals['_ASSIGNREQUEST']._serialized_end=1341
-  _globals['_ASSIGNRESPONSE']._serialized_start=1343
-  _globals['_ASSIGNRESPONSE']._serialized_end=1421
-  _globals['_ASSIGNMENT']._serialized_start=1423
-  _globals['_ASSIGNMENT']._serialized_end=1499
-  _globals['_REPORTOUTCOMESREQUEST']._serialized_start=1501
-  _globals['_REPORTOUTCOMESREQUEST']._serialized_end=1580
-  _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=1582
-  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=1668
-  _globals['_ANALYZEEXPERIMENTREQUEST']._serialized_start=1670
-  _globals['_ANALYZEEXPERIMENTREQUEST']._serialized_end=1710
-  _globals['_ANALYZEEXPERIMENTRESPONSE']._serialized_start=1712
-  _globals['_ANALYZEEXPERIMENTRESPONSE']._serialized_end=1796
-  _globals['_WATCHALLOCATIONSREQUEST']._serialized_start=1798
-  _globals['_WATCHALLOCATIONSREQUEST']._serialized_end=1846
-  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_start=1849
-  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_end=1992
-  _globals['_DELIVERRECORDSREQUEST']._serialized_start=1994
-  _globals['_DELIVERRECORDSREQUEST']._serialized_end=2068
-  _globals['_DELIVERRECORDSRESPONSE']._serialized_start=2070
-  _globals['_DELIVERRECORDSRESPONSE']._serialized_end=2120
-  _globals['_EXPERIMENTATIONSERVICE']._serialized_start=2123
-  _globals['_EXPERIMENTATIONSERVICE']._serialized_end=3600
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=279
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=385
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=387
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=474
+  _globals['_GETEXPERIMENTREQUEST']._serialized_start=476
+  _globals['_GETEXPERIMENTREQUEST']._serialized_end=512
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=514
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=598
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=600
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=678
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=680
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=792
+  _globals['_STARTEXPERIMENTREQUEST']._serialized_start=794
+  _globals['_STARTEXPERIMENTREQUEST']._serialized_end=852
+  _globals['_STARTEXPERIMENTRESPONSE']._serialized_start=855
+  _globals['_STARTEXPERIMENTRESPONSE']._serialized_end=1002
+  _globals['_STOPEXPERIMENTREQUEST']._serialized_start=1004
+  _globals['_STOPEXPERIMENTREQUEST']._serialized_end=1061
+  _globals['_STOPEXPERIMENTRESPONSE']._serialized_start=1063
+  _globals['_STOPEXPERIMENTRESPONSE']._serialized_end=1148
+  _globals['_GRADUATEEXPERIMENTREQUEST']._serialized_start=1150
+  _globals['_GRADUATEEXPERIMENTREQUEST']._serialized_end=1228
+  _globals['_GRADUATEEXPERIMENTRESPONSE']._serialized_start=1230
+  _globals['_GRADUATEEXPERIMENTRESPONSE']._serialized_end=1319
+  _globals['_ASSIGNREQUEST']._serialized_start=1321
+  _globals['_ASSIGNREQUEST']._serialized_end=1371
+  _globals['_ASSIGNRESPONSE']._serialized_start=1373
+  _globals['_ASSIGNRESPONSE']._serialized_end=1451
+  _globals['_ASSIGNMENT']._serialized_start=1453
+  _globals['_ASSIGNMENT']._serialized_end=1529
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_start=1531
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_end=1610
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=1612
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=1698
+  _globals['_ANALYZEEXPERIMENTREQUEST']._serialized_start=1700
+  _globals['_ANALYZEEXPERIMENTREQUEST']._serialized_end=1740
+  _globals['_ANALYZEEXPERIMENTRESPONSE']._serialized_start=1742
+  _globals['_ANALYZEEXPERIMENTRESPONSE']._serialized_end=1826
+  _globals['_WATCHALLOCATIONSREQUEST']._serialized_start=1828
+  _globals['_WATCHALLOCATIONSREQUEST']._serialized_end=1876
+  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_start=1879
+  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_end=2022
+  _globals['_DELIVERRECORDSREQUEST']._serialized_start=2024
+  _globals['_DELIVERRECORDSREQUEST']._serialized_end=2098
+  _globals['_DELIVERRECORDSRESPONSE']._serialized_start=2100
+  _globals['_DELIVERRECORDSRESPONSE']._serialized_end=2150
+  _globals['_EXPERIMENTATIONSERVICE']._serialized_start=2153
+  _globals['_EXPERIMENTATIONSERVICE']._serialized_end=3722
 # @@protoc_insertion_point(module_scope)

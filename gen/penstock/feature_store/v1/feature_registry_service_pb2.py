@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.feature_store.v1 import feature_view_pb2 as penstock_dot_feature__store_dot_v1_dot_feature__view__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8penstock/feature_store/v1/feature_registry_service.proto\x12\x19penstock.feature_store.v1\x1a\x1fpenstock/access/v1/access.proto\x1a,penstock/feature_store/v1/feature_view.proto\"\\\n\x13\x43reateEntityRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x06\x65ntity\x18\x02 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\"I\n\x14\x43reateEntityResponse\x12\x31\n\x06\x65ntity\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\" \n\x10GetEntityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x11GetEntityResponse\x12\x31\n\x06\x65ntity\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\"<\n\x13ListEntitiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListEntitiesResponse\x12\x33\n\x08\x65ntities\x18\x01 \x03(\x0b\x32!.penstock.feature_store.v1.Entity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x18\x43reateFeatureViewRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12<\n\x0c\x66\x65\x61ture_view\x18\x02 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"Y\n\x19\x43reateFeatureViewResponse\x12<\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"%\n\x15GetFeatureViewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x16GetFeatureViewResponse\x12<\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"@\n\x17ListFeatureViewsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"r\n\x18ListFeatureViewsResponse\x12=\n\rfeature_views\x18\x01 \x03(\x0b\x32&.penstock.feature_store.v1.FeatureView\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x1b\x43reateFeatureServiceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\"b\n\x1c\x43reateFeatureServiceResponse\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\"(\n\x18GetFeatureServiceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x81\x02\n\x19GetFeatureServiceResponse\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\x12\x33\n\tjoin_keys\x18\x02 \x03(\x0b\x32 .penstock.feature_store.v1.Field\x12\x38\n\x0erequest_fields\x18\x03 \x03(\x0b\x32 .penstock.feature_store.v1.Field\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .penstock.feature_store.v1.Field\"C\n\x1aListFeatureServicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"{\n\x1bListFeatureServicesResponse\x12\x43\n\x10\x66\x65\x61ture_services\x18\x01 \x03(\x0b\x32).penstock.feature_store.v1.FeatureService\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\t\n\x16\x46\x65\x61tureRegistryService\x12v\n\x0c\x43reateEntity\x12..penstock.feature_store.v1.CreateEntityRequest\x1a/.penstock.feature_store.v1.CreateEntityResponse\"\x05\xe2\xe0\x18\x01\x03\x12m\n\tGetEntity\x12+.penstock.feature_store.v1.GetEntityRequest\x1a,.penstock.feature_store.v1.GetEntityResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x0cListEntities\x12..penstock.feature_store.v1.ListEntitiesRequest\x1a/.penstock.feature_store.v1.ListEntitiesResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x85\x01\n\x11\x43reateFeatureView\x12\x33.penstock.feature_store.v1.CreateFeatureViewRequest\x1a\x34.penstock.feature_store.v1.CreateFeatureViewResponse\"\x05\xe2\xe0\x18\x01\x03\x12|\n\x0eGetFeatureView\x12\x30.penstock.feature_store.v1.GetFeatureViewRequest\x1a\x31.penstock.feature_store.v1.GetFeatureViewResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x82\x01\n\x10ListFeatureViews\x12\x32.penstock.feature_store.v1.ListFeatureViewsRequest\x1a\x33.penstock.feature_store.v1.ListFeatureViewsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x8e\x01\n\x14\x43reateFeatureService\x12\x36.penstock.feature_store.v1.CreateFeatureServiceRequest\x1a\x37.penstock.feature_store.v1.CreateFeatureServiceResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x85\x01\n\x11GetFeatureService\x12\x33.penstock.feature_store.v1.GetFeatureServiceRequest\x1a\x34.penstock.feature_store.v1.GetFeatureServiceResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x8b\x01\n\x13ListFeatureServices\x12\x35.penstock.feature_store.v1.ListFeatureServicesRequest\x1a\x36.penstock.feature_store.v1.ListFeatureServicesResponse\"\x05\xe2\xe0\x18\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8penstock/feature_store/v1/feature_registry_service.proto\x12\x19penstock.feature_store.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpenstock/access/v1/access.proto\x1a,penstock/feature_store/v1/feature_view.proto\"\\\n\x13\x43reateEntityRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x06\x65ntity\x18\x02 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\"I\n\x14\x43reateEntityResponse\x12\x31\n\x06\x65ntity\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\" \n\x10GetEntityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x11GetEntityResponse\x12\x31\n\x06\x65ntity\x18\x01 \x01(\x0b\x32!.penstock.feature_store.v1.Entity\"<\n\x13ListEntitiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x14ListEntitiesResponse\x12\x33\n\x08\x65ntities\x18\x01 \x03(\x0b\x32!.penstock.feature_store.v1.Entity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x18\x43reateFeatureViewRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12<\n\x0c\x66\x65\x61ture_view\x18\x02 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"Y\n\x19\x43reateFeatureViewResponse\x12<\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"%\n\x15GetFeatureViewRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x16GetFeatureViewResponse\x12<\n\x0c\x66\x65\x61ture_view\x18\x01 \x01(\x0b\x32&.penstock.feature_store.v1.FeatureView\"@\n\x17ListFeatureViewsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"r\n\x18ListFeatureViewsResponse\x12=\n\rfeature_views\x18\x01 \x03(\x0b\x32&.penstock.feature_store.v1.FeatureView\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x1b\x43reateFeatureServiceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\"b\n\x1c\x43reateFeatureServiceResponse\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\"(\n\x18GetFeatureServiceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x81\x02\n\x19GetFeatureServiceResponse\x12\x42\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\x0b\x32).penstock.feature_store.v1.FeatureService\x12\x33\n\tjoin_keys\x18\x02 \x03(\x0b\x32 .penstock.feature_store.v1.Field\x12\x38\n\x0erequest_fields\x18\x03 \x03(\x0b\x32 .penstock.feature_store.v1.Field\x12\x31\n\x07outputs\x18\x04 \x03(\x0b\x32 .penstock.feature_store.v1.Field\"C\n\x1aListFeatureServicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"{\n\x1bListFeatureServicesResponse\x12\x43\n\x10\x66\x65\x61ture_services\x18\x01 \x03(\x0b\x32).penstock.feature_store.v1.FeatureService\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd3\n\n\x16\x46\x65\x61tureRegistryService\x12v\n\x0c\x43reateEntity\x12..penstock.feature_store.v1.CreateEntityRequest\x1a/.penstock.feature_store.v1.CreateEntityResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x88\x01\n\tGetEntity\x12+.penstock.feature_store.v1.GetEntityRequest\x1a,.penstock.feature_store.v1.GetEntityResponse\" \xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/entities/{name}\x12\x8a\x01\n\x0cListEntities\x12..penstock.feature_store.v1.ListEntitiesRequest\x1a/.penstock.feature_store.v1.ListEntitiesResponse\"\x19\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/entities\x12\x85\x01\n\x11\x43reateFeatureView\x12\x33.penstock.feature_store.v1.CreateFeatureViewRequest\x1a\x34.penstock.feature_store.v1.CreateFeatureViewResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x9c\x01\n\x0eGetFeatureView\x12\x30.penstock.feature_store.v1.GetFeatureViewRequest\x1a\x31.penstock.feature_store.v1.GetFeatureViewResponse\"%\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/feature-views/{name}\x12\x9b\x01\n\x10ListFeatureViews\x12\x32.penstock.feature_store.v1.ListFeatureViewsRequest\x1a\x33.penstock.feature_store.v1.ListFeatureViewsResponse\"\x1e\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/feature-views\x12\x8e\x01\n\x14\x43reateFeatureService\x12\x36.penstock.feature_store.v1.CreateFeatureServiceRequest\x1a\x37.penstock.feature_store.v1.CreateFeatureServiceResponse\"\x05\xe2\xe0\x18\x01\x03\x12\xa8\x01\n\x11GetFeatureService\x12\x33.penstock.feature_store.v1.GetFeatureServiceRequest\x1a\x34.penstock.feature_store.v1.GetFeatureServiceResponse\"(\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/feature-services/{name}\x12\xa7\x01\n\x13ListFeatureServices\x12\x35.penstock.feature_store.v1.ListFeatureServicesRequest\x1a\x36.penstock.feature_store.v1.ListFeatureServicesResponse\"!\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/feature-servicesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,57 +37,57 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateEntity']._loaded_options = None
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateEntity']._serialized_options = b'\342\340\030\001\003'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetEntity']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetEntity']._serialized_options = b'\342\340\030\001\001'
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetEntity']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\025\022\023/v1/entities/{name}'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListEntities']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListEntities']._serialized_options = b'\342\340\030\001\001'
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListEntities']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\016\022\014/v1/entities'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateFeatureView']._loaded_options = None
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateFeatureView']._serialized_options = b'\342\340\030\001\003'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureView']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureView']._serialized_options = b'\342\340\030\001\001'
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureView']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\032\022\030/v1/feature-views/{name}'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureViews']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureViews']._serialized_options = b'\342\340\030\001\001'
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureViews']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\023\022\021/v1/feature-views'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateFeatureService']._loaded_options = None
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['CreateFeatureService']._serialized_options = b'\342\340\030\001\003'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureService']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureService']._serialized_options = b'\342\340\030\001\001'
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['GetFeatureService']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\035\022\033/v1/feature-services/{name}'
   _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureServices']._loaded_options = None
-  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureServices']._serialized_options = b'\342\340\030\001\001'
-  _globals['_CREATEENTITYREQUEST']._serialized_start=166
-  _globals['_CREATEENTITYREQUEST']._serialized_end=258
-  _globals['_CREATEENTITYRESPONSE']._serialized_start=260
-  _globals['_CREATEENTITYRESPONSE']._serialized_end=333
-  _globals['_GETENTITYREQUEST']._serialized_start=335
-  _globals['_GETENTITYREQUEST']._serialized_end=367
-  _globals['_GETENTITYRESPONSE']._serialized_start=369
-  _globals['_GETENTITYRESPONSE']._serialized_end=439
-  _globals['_LISTENTITIESREQUEST']._serialized_start=441
-  _globals['_LISTENTITIESREQUEST']._serialized_end=501
-  _globals['_LISTENTITIESRESPONSE']._serialized_start=503
-  _globals['_LISTENTITIESRESPONSE']._serialized_end=603
-  _globals['_CREATEFEATUREVIEWREQUEST']._serialized_start=605
-  _globals['_CREATEFEATUREVIEWREQUEST']._serialized_end=713
-  _globals['_CREATEFEATUREVIEWRESPONSE']._serialized_start=715
-  _globals['_CREATEFEATUREVIEWRESPONSE']._serialized_end=804
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=806
-  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=843
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=845
-  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=931
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=933
-  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=997
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=999
-  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=1113
-  _globals['_CREATEFEATURESERVICEREQUEST']._serialized_start=1115
-  _globals['_CREATEFEATURESERVICEREQUEST']._serialized_end=1232
-  _globals['_CREATEFEATURESERVICERESPONSE']._serialized_start=1234
-  _globals['_CREATEFEATURESERVICERESPONSE']._serialized_end=1332
-  _globals['_GETFEATURESERVICEREQUEST']._serialized_start=1334
-  _globals['_GETFEATURESERVICEREQUEST']._serialized_end=1374
-  _globals['_GETFEATURESERVICERESPONSE']._serialized_start=1377
-  _globals['_GETFEATURESERVICERESPONSE']._serialized_end=1634
-  _globals['_LISTFEATURESERVICESREQUEST']._serialized_start=1636
-  _globals['_LISTFEATURESERVICESREQUEST']._serialized_end=1703
-  _globals['_LISTFEATURESERVICESRESPONSE']._serialized_start=1705
-  _globals['_LISTFEATURESERVICESRESPONSE']._serialized_end=1828
-  _globals['_FEATUREREGISTRYSERVICE']._serialized_start=1831
-  _globals['_FEATUREREGISTRYSERVICE']._serialized_end=3024
+  _globals['_FEATUREREGISTRYSERVICE'].methods_by_name['ListFeatureServices']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\026\022\024/v1/feature-services'
+  _globals['_CREATEENTITYREQUEST']._serialized_start=196
+  _globals['_CREATEENTITYREQUEST']._serialized_end=288
+  _globals['_CREATEENTITYRESPONSE']._serialized_start=290
+  _globals['_CREATEENTITYRESPONSE']._serialized_end=363
+  _globals['_GETENTITYREQUEST']._serialized_start=365
+  _globals['_GETENTITYREQUEST']._serialized_end=397
+  _globals['_GETENTITYRESPONSE']._serialized_start=399
+  _globals['_GETENTITYRESPONSE']._serialized_end=469
+  _globals['_LISTENTITIESREQUEST']._serialized_start=471
+  _globals['_LISTENTITIESREQUEST']._serialized_end=531
+  _globals['_LISTENTITIESRESPONSE']._serialized_start=533
+  _globals['_LISTENTITIESRESPONSE']._serialized_end=633
+  _globals['_CREATEFEATUREVIEWREQUEST']._serialized_start=635
+  _globals['_CREATEFEATUREVIEWREQUEST']._serialized_end=743
+  _globals['_CREATEFEATUREVIEWRESPONSE']._serialized_start=745
+  _globals['_CREATEFEATUREVIEWRESPONSE']._serialized_end=834
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_start=836
+  _globals['_GETFEATUREVIEWREQUEST']._serialized_end=873
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_start=875
+  _globals['_GETFEATUREVIEWRESPONSE']._serialized_end=961
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_start=963
+  _globals['_LISTFEATUREVIEWSREQUEST']._serialized_end=1027
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_start=1029
+  _globals['_LISTFEATUREVIEWSRESPONSE']._serialized_end=1143
+  _globals['_CREATEFEATURESERVICEREQUEST']._serialized_start=1145
+  _globals['_CREATEFEATURESERVICEREQUEST']._serialized_end=1262
+  _globals['_CREATEFEATURESERVICERESPONSE']._serialized_start=1264
+  _globals['_CREATEFEATURESERVICERESPONSE']._serialized_end=1362
+  _globals['_GETFEATURESERVICEREQUEST']._serialized_start=1364
+  _globals['_GETFEATURESERVICEREQUEST']._serialized_end=1404
+  _globals['_GETFEATURESERVICERESPONSE']._serialized_start=1407
+  _globals['_GETFEATURESERVICERESPONSE']._serialized_end=1664
+  _globals['_LISTFEATURESERVICESREQUEST']._serialized_start=1666
+  _globals['_LISTFEATURESERVICESREQUEST']._serialized_end=1733
+  _globals['_LISTFEATURESERVICESRESPONSE']._serialized_start=1735
+  _globals['_LISTFEATURESERVICESRESPONSE']._serialized_end=1858
+  _globals['_FEATUREREGISTRYSERVICE']._serialized_start=1861
+  _globals['_FEATUREREGISTRYSERVICE']._serialized_end=3224
 # @@protoc_insertion_point(module_scope)

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.health_monitoring.v1 import health_pb2 as penstock_dot_health__monitoring_dot_v1_dot_health__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n=penstock/health_monitoring/v1/health_monitoring_service.proto\x12\x1dpenstock.health_monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a*penstock/health_monitoring/v1/health.proto\";\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x13ListTargetsResponse\x12<\n\x07targets\x18\x01 \x03(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x14\x45xplainHealthRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x8d\x02\n\x15\x45xplainHealthResponse\x12;\n\x06health\x18\x01 \x01(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x39\n\x05probe\x18\x02 \x01(\x0b\x32*.penstock.health_monitoring.v1.ProbeResult\x12<\n\x05\x63\x61lls\x18\x03 \x01(\x0b\x32-.penstock.health_monitoring.v1.CallStatistics\x12>\n\x0btransitions\x18\x04 \x03(\x0b\x32).penstock.health_monitoring.v1.Transition\"y\n\x16ListTransitionsRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListTransitionsResponse\x12>\n\x0btransitions\x18\x01 \x03(\x0b\x32).penstock.health_monitoring.v1.Transition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x12WatchHealthRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8a\x01\n\x13WatchHealthResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12<\n\x07targets\x18\x02 \x03(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x32\xa3\x04\n\x17HealthMonitoringService\x12{\n\x0bListTargets\x12\x31.penstock.health_monitoring.v1.ListTargetsRequest\x1a\x32.penstock.health_monitoring.v1.ListTargetsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x81\x01\n\rExplainHealth\x12\x33.penstock.health_monitoring.v1.ExplainHealthRequest\x1a\x34.penstock.health_monitoring.v1.ExplainHealthResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x87\x01\n\x0fListTransitions\x12\x35.penstock.health_monitoring.v1.ListTransitionsRequest\x1a\x36.penstock.health_monitoring.v1.ListTransitionsResponse\"\x05\xe2\xe0\x18\x01\x01\x12}\n\x0bWatchHealth\x12\x31.penstock.health_monitoring.v1.WatchHealthRequest\x1a\x32.penstock.health_monitoring.v1.WatchHealthResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n=penstock/health_monitoring/v1/health_monitoring_service.proto\x12\x1dpenstock.health_monitoring.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a*penstock/health_monitoring/v1/health.proto\";\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x13ListTargetsResponse\x12<\n\x07targets\x18\x01 \x03(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x14\x45xplainHealthRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x8d\x02\n\x15\x45xplainHealthResponse\x12;\n\x06health\x18\x01 \x01(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x39\n\x05probe\x18\x02 \x01(\x0b\x32*.penstock.health_monitoring.v1.ProbeResult\x12<\n\x05\x63\x61lls\x18\x03 \x01(\x0b\x32-.penstock.health_monitoring.v1.CallStatistics\x12>\n\x0btransitions\x18\x04 \x03(\x0b\x32).penstock.health_monitoring.v1.Transition\"y\n\x16ListTransitionsRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListTransitionsResponse\x12>\n\x0btransitions\x18\x01 \x03(\x0b\x32).penstock.health_monitoring.v1.Transition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x12WatchHealthRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8a\x01\n\x13WatchHealthResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12<\n\x07targets\x18\x02 \x03(\x0b\x32+.penstock.health_monitoring.v1.TargetHealth\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x32\xed\x04\n\x17HealthMonitoringService\x12\x8e\x01\n\x0bListTargets\x12\x31.penstock.health_monitoring.v1.ListTargetsRequest\x1a\x32.penstock.health_monitoring.v1.ListTargetsResponse\"\x18\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/targets\x12\xa0\x01\n\rExplainHealth\x12\x33.penstock.health_monitoring.v1.ExplainHealthRequest\x1a\x34.penstock.health_monitoring.v1.ExplainHealthResponse\"$\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/targets/{target=**}\x12\x9e\x01\n\x0fListTransitions\x12\x35.penstock.health_monitoring.v1.ListTransitionsRequest\x1a\x36.penstock.health_monitoring.v1.ListTransitionsResponse\"\x1c\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/transitions\x12}\n\x0bWatchHealth\x12\x31.penstock.health_monitoring.v1.WatchHealthRequest\x1a\x32.penstock.health_monitoring.v1.WatchHealthResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,29 +36,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.health_monitoring.
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTargets']._loaded_options = None
-  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTargets']._serialized_options = b'\342\340\030\001\001'
+  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTargets']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\r\022\013/v1/targets'
   _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ExplainHealth']._loaded_options = None
-  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ExplainHealth']._serialized_options = b'\342\340\030\001\001'
+  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ExplainHealth']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\031\022\027/v1/targets/{target=**}'
   _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTransitions']._loaded_options = None
-  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTransitions']._serialized_options = b'\342\340\030\001\001'
+  _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['ListTransitions']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\021\022\017/v1/transitions'
   _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['WatchHealth']._loaded_options = None
   _globals['_HEALTHMONITORINGSERVICE'].methods_by_name['WatchHealth']._serialized_options = b'\342\340\030\001\006'
-  _globals['_LISTTARGETSREQUEST']._serialized_start=206
-  _globals['_LISTTARGETSREQUEST']._serialized_end=265
-  _globals['_LISTTARGETSRESPONSE']._serialized_start=267
-  _globals['_LISTTARGETSRESPONSE']._serialized_end=375
-  _globals['_EXPLAINHEALTHREQUEST']._serialized_start=377
-  _globals['_EXPLAINHEALTHREQUEST']._serialized_end=415
-  _globals['_EXPLAINHEALTHRESPONSE']._serialized_start=418
-  _globals['_EXPLAINHEALTHRESPONSE']._serialized_end=687
-  _globals['_LISTTRANSITIONSREQUEST']._serialized_start=689
-  _globals['_LISTTRANSITIONSREQUEST']._serialized_end=810
-  _globals['_LISTTRANSITIONSRESPONSE']._serialized_start=812
-  _globals['_LISTTRANSITIONSRESPONSE']._serialized_end=926
-  _globals['_WATCHHEALTHREQUEST']._serialized_start=928
-  _globals['_WATCHHEALTHREQUEST']._serialized_end=971
-  _globals['_WATCHHEALTHRESPONSE']._serialized_start=974
-  _globals['_WATCHHEALTHRESPONSE']._serialized_end=1112
-  _globals['_HEALTHMONITORINGSERVICE']._serialized_start=1115
-  _globals['_HEALTHMONITORINGSERVICE']._serialized_end=1662
+  _globals['_LISTTARGETSREQUEST']._serialized_start=236
+  _globals['_LISTTARGETSREQUEST']._serialized_end=295
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=297
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=405
+  _globals['_EXPLAINHEALTHREQUEST']._serialized_start=407
+  _globals['_EXPLAINHEALTHREQUEST']._serialized_end=445
+  _globals['_EXPLAINHEALTHRESPONSE']._serialized_start=448
+  _globals['_EXPLAINHEALTHRESPONSE']._serialized_end=717
+  _globals['_LISTTRANSITIONSREQUEST']._serialized_start=719
+  _globals['_LISTTRANSITIONSREQUEST']._serialized_end=840
+  _globals['_LISTTRANSITIONSRESPONSE']._serialized_start=842
+  _globals['_LISTTRANSITIONSRESPONSE']._serialized_end=956
+  _globals['_WATCHHEALTHREQUEST']._serialized_start=958
+  _globals['_WATCHHEALTHREQUEST']._serialized_end=1001
+  _globals['_WATCHHEALTHRESPONSE']._serialized_start=1004
+  _globals['_WATCHHEALTHRESPONSE']._serialized_end=1142
+  _globals['_HEALTHMONITORINGSERVICE']._serialized_start=1145
+  _globals['_HEALTHMONITORINGSERVICE']._serialized_end=1766
 # @@protoc_insertion_point(module_scope)

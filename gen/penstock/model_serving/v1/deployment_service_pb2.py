@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.model_serving.v1 import deployment_pb2 as penstock_dot_model__serving_dot_v1_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2penstock/model_serving/v1/deployment_service.proto\x12\x19penstock.model_serving.v1\x1a\x1fpenstock/access/v1/access.proto\x1a*penstock/model_serving/v1/deployment.proto\"\\\n\x13\x43reateServerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x06server\x18\x02 \x01(\x0b\x32!.penstock.model_serving.v1.Server\"I\n\x14\x43reateServerResponse\x12\x31\n\x06server\x18\x01 \x01(\x0b\x32!.penstock.model_serving.v1.Server\";\n\x12ListServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x13ListServersResponse\x12\x32\n\x07servers\x18\x01 \x03(\x0b\x32!.penstock.model_serving.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x13\x44\x65leteServerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteServerResponse\"h\n\x17\x43reateDeploymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x39\n\ndeployment\x18\x02 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"U\n\x18\x43reateDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"6\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"R\n\x15GetDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"N\n\x16ListDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x17ListDeploymentsResponse\x12:\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32%.penstock.model_serving.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x17\x44\x65leteDeploymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"U\n\x18\x44\x65leteDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"0\n\x17WatchDeploymentsRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8d\x01\n\x18WatchDeploymentsResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12:\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32%.penstock.model_serving.v1.Deployment\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x32\x85\x08\n\x11\x44\x65ploymentService\x12v\n\x0c\x43reateServer\x12..penstock.model_serving.v1.CreateServerRequest\x1a/.penstock.model_serving.v1.CreateServerResponse\"\x05\xe2\xe0\x18\x01\x03\x12s\n\x0bListServers\x12-.penstock.model_serving.v1.ListServersRequest\x1a..penstock.model_serving.v1.ListServersResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x0c\x44\x65leteServer\x12..penstock.model_serving.v1.DeleteServerRequest\x1a/.penstock.model_serving.v1.DeleteServerResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x82\x01\n\x10\x43reateDeployment\x12\x32.penstock.model_serving.v1.CreateDeploymentRequest\x1a\x33.penstock.model_serving.v1.CreateDeploymentResponse\"\x05\xe2\xe0\x18\x01\x03\x12y\n\rGetDeployment\x12/.penstock.model_serving.v1.GetDeploymentRequest\x1a\x30.penstock.model_serving.v1.GetDeploymentResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x7f\n\x0fListDeployments\x12\x31.penstock.model_serving.v1.ListDeploymentsRequest\x1a\x32.penstock.model_serving.v1.ListDeploymentsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x82\x01\n\x10\x44\x65leteDeployment\x12\x32.penstock.model_serving.v1.DeleteDeploymentRequest\x1a\x33.penstock.model_serving.v1.DeleteDeploymentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x84\x01\n\x10WatchDeployments\x12\x32.penstock.model_serving.v1.WatchDeploymentsRequest\x1a\x33.penstock.model_serving.v1.WatchDeploymentsResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2penstock/model_serving/v1/deployment_service.proto\x12\x19penstock.model_serving.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fpenstock/access/v1/access.proto\x1a*penstock/model_serving/v1/deployment.proto\"\\\n\x13\x43reateServerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x31\n\x06server\x18\x02 \x01(\x0b\x32!.penstock.model_serving.v1.Server\"I\n\x14\x43reateServerResponse\x12\x31\n\x06server\x18\x01 \x01(\x0b\x32!.penstock.model_serving.v1.Server\";\n\x12ListServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x13ListServersResponse\x12\x32\n\x07servers\x18\x01 \x03(\x0b\x32!.penstock.model_serving.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x13\x44\x65leteServerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteServerResponse\"h\n\x17\x43reateDeploymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x39\n\ndeployment\x18\x02 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"U\n\x18\x43reateDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"6\n\x14GetDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"R\n\x15GetDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"N\n\x16ListDeploymentsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x17ListDeploymentsResponse\x12:\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32%.penstock.model_serving.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x17\x44\x65leteDeploymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"U\n\x18\x44\x65leteDeploymentResponse\x12\x39\n\ndeployment\x18\x01 \x01(\x0b\x32%.penstock.model_serving.v1.Deployment\"0\n\x17WatchDeploymentsRequest\x12\x15\n\rlast_revision\x18\x01 \x01(\t\"\x8d\x01\n\x18WatchDeploymentsResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12:\n\x0b\x64\x65ployments\x18\x02 \x03(\x0b\x32%.penstock.model_serving.v1.Deployment\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x32\xdb\x08\n\x11\x44\x65ploymentService\x12v\n\x0c\x43reateServer\x12..penstock.model_serving.v1.CreateServerRequest\x1a/.penstock.model_serving.v1.CreateServerResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x86\x01\n\x0bListServers\x12-.penstock.model_serving.v1.ListServersRequest\x1a..penstock.model_serving.v1.ListServersResponse\"\x18\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/servers\x12v\n\x0c\x44\x65leteServer\x12..penstock.model_serving.v1.DeleteServerRequest\x1a/.penstock.model_serving.v1.DeleteServerResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x82\x01\n\x10\x43reateDeployment\x12\x32.penstock.model_serving.v1.CreateDeploymentRequest\x1a\x33.penstock.model_serving.v1.CreateDeploymentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\xa2\x01\n\rGetDeployment\x12/.penstock.model_serving.v1.GetDeploymentRequest\x1a\x30.penstock.model_serving.v1.GetDeploymentResponse\".\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02#\x12!/v1/deployments/{model}/{version}\x12\x96\x01\n\x0fListDeployments\x12\x31.penstock.model_serving.v1.ListDeploymentsRequest\x1a\x32.penstock.model_serving.v1.ListDeploymentsResponse\"\x1c\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/deployments\x12\x82\x01\n\x10\x44\x65leteDeployment\x12\x32.penstock.model_serving.v1.DeleteDeploymentRequest\x1a\x33.penstock.model_serving.v1.DeleteDeploymentResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x84\x01\n\x10WatchDeployments\x12\x32.penstock.model_serving.v1.WatchDeploymentsRequest\x1a\x33.penstock.model_serving.v1.WatchDeploymentsResponse\"\x05\xe2\xe0\x18\x01\x06\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,51 +37,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['CreateServer']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['CreateServer']._serialized_options = b'\342\340\030\001\003'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListServers']._loaded_options = None
-  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListServers']._serialized_options = b'\342\340\030\001\001'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListServers']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\r\022\013/v1/servers'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteServer']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteServer']._serialized_options = b'\342\340\030\001\003'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['CreateDeployment']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['CreateDeployment']._serialized_options = b'\342\340\030\001\003'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeployment']._loaded_options = None
-  _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeployment']._serialized_options = b'\342\340\030\001\001'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['GetDeployment']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002#\022!/v1/deployments/{model}/{version}'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeployments']._loaded_options = None
-  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeployments']._serialized_options = b'\342\340\030\001\001'
+  _globals['_DEPLOYMENTSERVICE'].methods_by_name['ListDeployments']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\021\022\017/v1/deployments'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteDeployment']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['DeleteDeployment']._serialized_options = b'\342\340\030\001\003'
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['WatchDeployments']._loaded_options = None
   _globals['_DEPLOYMENTSERVICE'].methods_by_name['WatchDeployments']._serialized_options = b'\342\340\030\001\006'
-  _globals['_CREATESERVERREQUEST']._serialized_start=158
-  _globals['_CREATESERVERREQUEST']._serialized_end=250
-  _globals['_CREATESERVERRESPONSE']._serialized_start=252
-  _globals['_CREATESERVERRESPONSE']._serialized_end=325
-  _globals['_LISTSERVERSREQUEST']._serialized_start=327
-  _globals['_LISTSERVERSREQUEST']._serialized_end=386
-  _globals['_LISTSERVERSRESPONSE']._serialized_start=388
-  _globals['_LISTSERVERSRESPONSE']._serialized_end=486
-  _globals['_DELETESERVERREQUEST']._serialized_start=488
-  _globals['_DELETESERVERREQUEST']._serialized_end=543
-  _globals['_DELETESERVERRESPONSE']._serialized_start=545
-  _globals['_DELETESERVERRESPONSE']._serialized_end=567
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=569
-  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=673
-  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_start=675
-  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_end=760
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=762
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=816
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=818
-  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=900
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=902
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=980
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=982
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1092
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1094
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1186
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1188
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1273
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=1275
-  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=1323
-  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_start=1326
-  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_end=1467
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1470
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=2499
+  _globals['_CREATESERVERREQUEST']._serialized_start=188
+  _globals['_CREATESERVERREQUEST']._serialized_end=280
+  _globals['_CREATESERVERRESPONSE']._serialized_start=282
+  _globals['_CREATESERVERRESPONSE']._serialized_end=355
+  _globals['_LISTSERVERSREQUEST']._serialized_start=357
+  _globals['_LISTSERVERSREQUEST']._serialized_end=416
+  _globals['_LISTSERVERSRESPONSE']._serialized_start=418
+  _globals['_LISTSERVERSRESPONSE']._serialized_end=516
+  _globals['_DELETESERVERREQUEST']._serialized_start=518
+  _globals['_DELETESERVERREQUEST']._serialized_end=573
+  _globals['_DELETESERVERRESPONSE']._serialized_start=575
+  _globals['_DELETESERVERRESPONSE']._serialized_end=597
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=599
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=703
+  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_start=705
+  _globals['_CREATEDEPLOYMENTRESPONSE']._serialized_end=790
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=792
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=846
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=848
+  _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=930
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=932
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=1010
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=1012
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1122
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1124
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1216
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1218
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1303
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_start=1305
+  _globals['_WATCHDEPLOYMENTSREQUEST']._serialized_end=1353
+  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_start=1356
+  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_end=1497
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=1500
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=2615
 # @@protoc_insertion_point(module_scope)

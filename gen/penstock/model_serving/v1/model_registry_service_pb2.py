@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.model_serving.v1 import model_pb2 as penstock_dot_model__serving_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6penstock/model_serving/v1/model_registry_service.proto\x12\x19penstock.model_serving.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/model_serving/v1/model.proto\"Y\n\x12\x43reateModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"F\n\x13\x43reateModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .penstock.model_serving.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15UploadArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x16UploadArtifactResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"o\n\x19\x43reateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"\\\n\x1a\x43reateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"8\n\x16GetModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"Y\n\x17GetModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"P\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"u\n\x19ListModelVersionsResponse\x12?\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x19UpdateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\\\n\x1aUpdateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion2\x88\x08\n\x14ModelRegistryService\x12s\n\x0b\x43reateModel\x12-.penstock.model_serving.v1.CreateModelRequest\x1a..penstock.model_serving.v1.CreateModelResponse\"\x05\xe2\xe0\x18\x01\x03\x12j\n\x08GetModel\x12*.penstock.model_serving.v1.GetModelRequest\x1a+.penstock.model_serving.v1.GetModelResponse\"\x05\xe2\xe0\x18\x01\x01\x12p\n\nListModels\x12,.penstock.model_serving.v1.ListModelsRequest\x1a-.penstock.model_serving.v1.ListModelsResponse\"\x05\xe2\xe0\x18\x01\x01\x12~\n\x0eUploadArtifact\x12\x30.penstock.model_serving.v1.UploadArtifactRequest\x1a\x31.penstock.model_serving.v1.UploadArtifactResponse\"\x05\xe2\xe0\x18\x01\x03(\x01\x12\x88\x01\n\x12\x43reateModelVersion\x12\x34.penstock.model_serving.v1.CreateModelVersionRequest\x1a\x35.penstock.model_serving.v1.CreateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x7f\n\x0fGetModelVersion\x12\x31.penstock.model_serving.v1.GetModelVersionRequest\x1a\x32.penstock.model_serving.v1.GetModelVersionResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x85\x01\n\x11ListModelVersions\x12\x33.penstock.model_serving.v1.ListModelVersionsRequest\x1a\x34.penstock.model_serving.v1.ListModelVersionsResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x88\x01\n\x12UpdateModelVersion\x12\x34.penstock.model_serving.v1.UpdateModelVersionRequest\x1a\x35.penstock.model_serving.v1.UpdateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6penstock/model_serving/v1/model_registry_service.proto\x12\x19penstock.model_serving.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/model_serving/v1/model.proto\"Y\n\x12\x43reateModelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"F\n\x13\x43reateModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12/\n\x05model\x18\x01 \x01(\x0b\x32 .penstock.model_serving.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x12ListModelsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .penstock.model_serving.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15UploadArtifactRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x16UploadArtifactResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"o\n\x19\x43reateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"\\\n\x1a\x43reateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"8\n\x16GetModelVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"Y\n\x17GetModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\"P\n\x18ListModelVersionsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"u\n\x19ListModelVersionsResponse\x12?\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x19UpdateModelVersionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12>\n\rmodel_version\x18\x02 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\\\n\x1aUpdateModelVersionResponse\x12>\n\rmodel_version\x18\x01 \x01(\x0b\x32\'.penstock.model_serving.v1.ModelVersion2\x86\t\n\x14ModelRegistryService\x12s\n\x0b\x43reateModel\x12-.penstock.model_serving.v1.CreateModelRequest\x1a..penstock.model_serving.v1.CreateModelResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x83\x01\n\x08GetModel\x12*.penstock.model_serving.v1.GetModelRequest\x1a+.penstock.model_serving.v1.GetModelResponse\"\x1e\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/{name}\x12\x82\x01\n\nListModels\x12,.penstock.model_serving.v1.ListModelsRequest\x1a-.penstock.model_serving.v1.ListModelsResponse\"\x17\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12~\n\x0eUploadArtifact\x12\x30.penstock.model_serving.v1.UploadArtifactRequest\x1a\x31.penstock.model_serving.v1.UploadArtifactResponse\"\x05\xe2\xe0\x18\x01\x03(\x01\x12\x88\x01\n\x12\x43reateModelVersion\x12\x34.penstock.model_serving.v1.CreateModelVersionRequest\x1a\x35.penstock.model_serving.v1.CreateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x12\xac\x01\n\x0fGetModelVersion\x12\x31.penstock.model_serving.v1.GetModelVersionRequest\x1a\x32.penstock.model_serving.v1.GetModelVersionResponse\"2\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\'\x12%/v1/models/{model}/versions/{version}\x12\xa8\x01\n\x11ListModelVersions\x12\x33.penstock.model_serving.v1.ListModelVersionsRequest\x1a\x34.penstock.model_serving.v1.ListModelVersionsResponse\"(\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/models/{model}/versions\x12\x88\x01\n\x12UpdateModelVersion\x12\x34.penstock.model_serving.v1.UpdateModelVersionRequest\x1a\x35.penstock.model_serving.v1.UpdateModelVersionResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,51 +38,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModel']._loaded_options = None
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\342\340\030\001\003'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModel']._loaded_options = None
-  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModel']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModel']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\023\022\021/v1/models/{name}'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModels']._loaded_options = None
-  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModels']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModels']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['UploadArtifact']._loaded_options = None
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['UploadArtifact']._serialized_options = b'\342\340\030\001\003'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModelVersion']._loaded_options = None
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['CreateModelVersion']._serialized_options = b'\342\340\030\001\003'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModelVersion']._loaded_options = None
-  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModelVersion']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['GetModelVersion']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\'\022%/v1/models/{model}/versions/{version}'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModelVersions']._loaded_options = None
-  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModelVersions']._serialized_options = b'\342\340\030\001\001'
+  _globals['_MODELREGISTRYSERVICE'].methods_by_name['ListModelVersions']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\035\022\033/v1/models/{model}/versions'
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['UpdateModelVersion']._loaded_options = None
   _globals['_MODELREGISTRYSERVICE'].methods_by_name['UpdateModelVersion']._serialized_options = b'\342\340\030\001\003'
-  _globals['_CREATEMODELREQUEST']._serialized_start=191
-  _globals['_CREATEMODELREQUEST']._serialized_end=280
-  _globals['_CREATEMODELRESPONSE']._serialized_start=282
-  _globals['_CREATEMODELRESPONSE']._serialized_end=352
-  _globals['_GETMODELREQUEST']._serialized_start=354
-  _globals['_GETMODELREQUEST']._serialized_end=385
-  _globals['_GETMODELRESPONSE']._serialized_start=387
-  _globals['_GETMODELRESPONSE']._serialized_end=454
-  _globals['_LISTMODELSREQUEST']._serialized_start=456
-  _globals['_LISTMODELSREQUEST']._serialized_end=514
-  _globals['_LISTMODELSRESPONSE']._serialized_start=516
-  _globals['_LISTMODELSRESPONSE']._serialized_end=611
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=613
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=651
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=653
-  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=707
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=709
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=820
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=822
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=914
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=916
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=972
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=974
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1063
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1065
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1145
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1147
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1264
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=1267
-  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1427
-  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_start=1429
-  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_end=1521
-  _globals['_MODELREGISTRYSERVICE']._serialized_start=1524
-  _globals['_MODELREGISTRYSERVICE']._serialized_end=2556
+  _globals['_CREATEMODELREQUEST']._serialized_start=221
+  _globals['_CREATEMODELREQUEST']._serialized_end=310
+  _globals['_CREATEMODELRESPONSE']._serialized_start=312
+  _globals['_CREATEMODELRESPONSE']._serialized_end=382
+  _globals['_GETMODELREQUEST']._serialized_start=384
+  _globals['_GETMODELREQUEST']._serialized_end=415
+  _globals['_GETMODELRESPONSE']._serialized_start=417
+  _globals['_GETMODELRESPONSE']._serialized_end=484
+  _globals['_LISTMODELSREQUEST']._serialized_start=486
+  _globals['_LISTMODELSREQUEST']._serialized_end=544
+  _globals['_LISTMODELSRESPONSE']._serialized_start=546
+  _globals['_LISTMODELSRESPONSE']._serialized_end=641
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=643
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=681
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_start=683
+  _globals['_UPLOADARTIFACTRESPONSE']._serialized_end=737
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=739
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=850
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=852
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=944
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=946
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1002
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=1004
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=1093
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1095
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1175
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1177
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1294
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_start=1297
+  _globals['_UPDATEMODELVERSIONREQUEST']._serialized_end=1457
+  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_start=1459
+  _globals['_UPDATEMODELVERSIONRESPONSE']._serialized_end=1551
+  _globals['_MODELREGISTRYSERVICE']._serialized_start=1554
+  _globals['_MODELREGISTRYSERVICE']._serialized_end=2712
 # @@protoc_insertion_point(module_scope)

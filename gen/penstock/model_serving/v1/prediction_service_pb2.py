@@ -22,13 +22,17 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.feature_store.v1 import value_pb2 as penstock_dot_feature__store_dot_v1_dot_value__pb2
+from penstock.rest.v1 import rest_pb2 as penstock_dot_rest_dot_v1_dot_rest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2penstock/model_serving/v1/prediction_service.proto\x12\x19penstock.model_serving.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/feature_store/v1/value.proto\"\xb1\x03\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12I\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x37.penstock.model_serving.v1.PredictRequest.EntitiesEntry\x12I\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x37.penstock.model_serving.v1.PredictRequest.FeaturesEntry\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10include_features\x18\x06 \x01(\x08\x1aQ\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .penstock.feature_store.v1.Value:\x02\x38\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .penstock.feature_store.v1.Value:\x02\x38\x01\"\xbd\x03\n\x0fPredictResponse\x12\x0f\n\x05label\x18\x01 \x01(\tH\x00\x12\x0f\n\x05value\x18\x02 \x01(\x01H\x00\x12\x15\n\x0b\x63lass_index\x18\x03 \x01(\x03H\x00\x12\x15\n\rprobabilities\x18\x04 \x03(\x01\x12\x14\n\x0c\x63lass_labels\x18\x05 \x03(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x12\n\nexperiment\x18\x08 \x01(\t\x12\x0f\n\x07variant\x18\t \x01(\t\x12<\n\x0c\x64\x65gradations\x18\n \x03(\x0e\x32&.penstock.model_serving.v1.Degradation\x12:\n\x08\x66\x65\x61tures\x18\x0b \x03(\x0b\x32(.penstock.model_serving.v1.ServedFeature\x12\x37\n\x06stages\x18\x0c \x03(\x0b\x32\'.penstock.model_serving.v1.StageLatency\x12*\n\x07latency\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x0e \x01(\tB\x0c\n\nprediction\"\x96\x01\n\rServedFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.penstock.feature_store.v1.FeatureStatus\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x04 \x01(\x01\"J\n\x0cStageLatency\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*l\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45GRADATION_FALLBACK_MODEL\x10\x01\x12 \n\x1c\x44\x45GRADATION_PARTIAL_FEATURES\x10\x02\x32|\n\x11PredictionService\x12g\n\x07Predict\x12).penstock.model_serving.v1.PredictRequest\x1a*.penstock.model_serving.v1.PredictResponse\"\x05\xe2\xe0\x18\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2penstock/model_serving/v1/prediction_service.proto\x12\x19penstock.model_serving.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/feature_store/v1/value.proto\x1a\x1bpenstock/rest/v1/rest.proto\"\xb1\x03\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12I\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x37.penstock.model_serving.v1.PredictRequest.EntitiesEntry\x12I\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x37.penstock.model_serving.v1.PredictRequest.FeaturesEntry\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10include_features\x18\x06 \x01(\x08\x1aQ\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .penstock.feature_store.v1.Value:\x02\x38\x01\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .penstock.feature_store.v1.Value:\x02\x38\x01\"\xbd\x03\n\x0fPredictResponse\x12\x0f\n\x05label\x18\x01 \x01(\tH\x00\x12\x0f\n\x05value\x18\x02 \x01(\x01H\x00\x12\x15\n\x0b\x63lass_index\x18\x03 \x01(\x03H\x00\x12\x15\n\rprobabilities\x18\x04 \x03(\x01\x12\x14\n\x0c\x63lass_labels\x18\x05 \x03(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x12\n\nexperiment\x18\x08 \x01(\t\x12\x0f\n\x07variant\x18\t \x01(\t\x12<\n\x0c\x64\x65gradations\x18\n \x03(\x0e\x32&.penstock.model_serving.v1.Degradation\x12:\n\x08\x66\x65\x61tures\x18\x0b \x03(\x0b\x32(.penstock.model_serving.v1.ServedFeature\x12\x37\n\x06stages\x18\x0c \x03(\x0b\x32\'.penstock.model_serving.v1.StageLatency\x12*\n\x07latency\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x0e \x01(\tB\x0c\n\nprediction\"h\n\x12PredictJsonRequest\x12R\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyB*\xea\xe0\x18&penstock.model_serving.v1.JsonQuestion\"\xa0\x03\n\x0cJsonQuestion\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12G\n\x08\x65ntities\x18\x03 \x03(\x0b\x32\x35.penstock.model_serving.v1.JsonQuestion.EntitiesEntry\x12G\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x35.penstock.model_serving.v1.JsonQuestion.FeaturesEntry\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10include_features\x18\x06 \x01(\x08\x1aG\n\rEntitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1aG\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xeb\x03\n\x13PredictJsonResponse\x12*\n\nprediction\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x18\n\x0bprobability\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x12\n\nlatency_ms\x18\x05 \x01(\x01\x12X\n\rprobabilities\x18\x06 \x03(\x0b\x32\x41.penstock.model_serving.v1.PredictJsonResponse.ProbabilitiesEntry\x12\x12\n\nexperiment\x18\x07 \x01(\t\x12\x0f\n\x07variant\x18\x08 \x01(\t\x12<\n\x0c\x64\x65gradations\x18\t \x03(\x0e\x32&.penstock.model_serving.v1.Degradation\x12:\n\x08\x66\x65\x61tures\x18\n \x03(\x0b\x32(.penstock.model_serving.v1.ServedFeature\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_probability\"\x96\x01\n\rServedFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.penstock.feature_store.v1.FeatureStatus\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x04 \x01(\x01\"J\n\x0cStageLatency\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*l\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45GRADATION_FALLBACK_MODEL\x10\x01\x12 \n\x1c\x44\x45GRADATION_PARTIAL_FEATURES\x10\x02\x32\x93\x02\n\x11PredictionService\x12g\n\x07Predict\x12).penstock.model_serving.v1.PredictRequest\x1a*.penstock.model_serving.v1.PredictResponse\"\x05\xe2\xe0\x18\x01\x02\x12\x94\x01\n\x0bPredictJson\x12-.penstock.model_serving.v1.PredictJsonRequest\x1a..penstock.model_serving.v1.PredictJsonResponse\"&\xe2\xe0\x18\x01\x02\x82\xd3\xe4\x93\x02\x1b\"\x0f/v1/predictions:\x08\x64ocumentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,22 +43,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_ENTITIESENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTREQUEST_FEATURESENTRY']._loaded_options = None
   _globals['_PREDICTREQUEST_FEATURESENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTJSONREQUEST'].fields_by_name['document']._loaded_options = None
+  _globals['_PREDICTJSONREQUEST'].fields_by_name['document']._serialized_options = b'\352\340\030&penstock.model_serving.v1.JsonQuestion'
+  _globals['_JSONQUESTION_ENTITIESENTRY']._loaded_options = None
+  _globals['_JSONQUESTION_ENTITIESENTRY']._serialized_options = b'8\001'
+  _globals['_JSONQUESTION_FEATURESENTRY']._loaded_options = None
+  _globals['_JSONQUESTION_FEATURESENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTJSONRESPONSE_PROBABILITIESENTRY']._loaded_options = None
+  _globals['_PREDICTJSONRESPONSE_PROBABILITIESENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\342\340\030\001\002'
-  _globals['_DEGRADATION']._serialized_start=1331
-  _globals['_DEGRADATION']._serialized_end=1439
-  _globals['_PREDICTREQUEST']._serialized_start=219
-  _globals['_PREDICTREQUEST']._serialized_end=652
-  _globals['_PREDICTREQUEST_ENTITIESENTRY']._serialized_start=488
-  _globals['_PREDICTREQUEST_ENTITIESENTRY']._serialized_end=569
-  _globals['_PREDICTREQUEST_FEATURESENTRY']._serialized_start=571
-  _globals['_PREDICTREQUEST_FEATURESENTRY']._serialized_end=652
-  _globals['_PREDICTRESPONSE']._serialized_start=655
-  _globals['_PREDICTRESPONSE']._serialized_end=1100
-  _globals['_SERVEDFEATURE']._serialized_start=1103
-  _globals['_SERVEDFEATURE']._serialized_end=1253
-  _globals['_STAGELATENCY']._serialized_start=1255
-  _globals['_STAGELATENCY']._serialized_end=1329
-  _globals['_PREDICTIONSERVICE']._serialized_start=1441
-  _globals['_PREDICTIONSERVICE']._serialized_end=1565
+  _globals['_PREDICTIONSERVICE'].methods_by_name['PredictJson']._loaded_options = None
+  _globals['_PREDICTIONSERVICE'].methods_by_name['PredictJson']._serialized_options = b'\342\340\030\001\002\202\323\344\223\002\033\"\017/v1/predictions:\010document'
+  _globals['_DEGRADATION']._serialized_start=2466
+  _globals['_DEGRADATION']._serialized_end=2574
+  _globals['_PREDICTREQUEST']._serialized_start=335
+  _globals['_PREDICTREQUEST']._serialized_end=768
+  _globals['_PREDICTREQUEST_ENTITIESENTRY']._serialized_start=604
+  _globals['_PREDICTREQUEST_ENTITIESENTRY']._serialized_end=685
+  _globals['_PREDICTREQUEST_FEATURESENTRY']._serialized_start=687
+  _globals['_PREDICTREQUEST_FEATURESENTRY']._serialized_end=768
+  _globals['_PREDICTRESPONSE']._serialized_start=771
+  _globals['_PREDICTRESPONSE']._serialized_end=1216
+  _globals['_PREDICTJSONREQUEST']._serialized_start=1218
+  _globals['_PREDICTJSONREQUEST']._serialized_end=1322
+  _globals['_JSONQUESTION']._serialized_start=1325
+  _globals['_JSONQUESTION']._serialized_end=1741
+  _globals['_JSONQUESTION_ENTITIESENTRY']._serialized_start=1597
+  _globals['_JSONQUESTION_ENTITIESENTRY']._serialized_end=1668
+  _globals['_JSONQUESTION_FEATURESENTRY']._serialized_start=1670
+  _globals['_JSONQUESTION_FEATURESENTRY']._serialized_end=1741
+  _globals['_PREDICTJSONRESPONSE']._serialized_start=1744
+  _globals['_PREDICTJSONRESPONSE']._serialized_end=2235
+  _globals['_PREDICTJSONRESPONSE_PROBABILITIESENTRY']._serialized_start=2167
+  _globals['_PREDICTJSONRESPONSE_PROBABILITIESENTRY']._serialized_end=2219
+  _globals['_SERVEDFEATURE']._serialized_start=2238
+  _globals['_SERVEDFEATURE']._serialized_end=2388
+  _globals['_STAGELATENCY']._serialized_start=2390
+  _globals['_STAGELATENCY']._serialized_end=2464
+  _globals['_PREDICTIONSERVICE']._serialized_start=2577
+  _globals['_PREDICTIONSERVICE']._serialized_end=2852
 # @@protoc_insertion_point(module_scope)

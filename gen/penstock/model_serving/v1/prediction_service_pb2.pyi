@@ -4,9 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -231,6 +233,216 @@ class PredictResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_prediction) -> _WhichOneofReturnType_prediction | None: ...
 
 Global___PredictResponse: _TypeAlias = PredictResponse  # noqa: Y015
+
+@_typing.final
+class PredictJsonRequest(_message.Message):
+    """Asks for one prediction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> _httpbody_pb2.HttpBody:
+        """A JsonQuestion in JSON, `application/json`, at most 1 MiB through the ingress."""
+
+    def __init__(
+        self,
+        *,
+        document: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PredictJsonRequest: _TypeAlias = PredictJsonRequest  # noqa: Y015
+
+@_typing.final
+class JsonQuestion(_message.Message):
+    """JsonQuestion asks for one prediction, by entity keys, by features, or by both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EntitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class FeaturesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    INCLUDE_FEATURES_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """The model. Required."""
+    model_version: _builtins.str
+    """Pins a version, outside every experiment; without it the route decides."""
+    include_features: _builtins.bool
+    """When true, the answer carries the vector that was served."""
+    @_builtins.property
+    def entities(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """Join keys of the entities, for example `{"tailnum": "N14228"}`: text, numbers, true or false. As in PredictRequest."""
+
+    @_builtins.property
+    def features(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
+        """As in PredictRequest: text, numbers, true, false or null; a time is text. An input tensor is an array, nested or not,
+        in row order: `{"X": [5.1, 3.5, 1.4, 0.2]}`.
+        """
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """Read features as they were known at this time; default now."""
+
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        entities: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        features: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        include_features: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "entities", b"entities", "features", b"features", "include_features", b"include_features", "model_id", b"model_id", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JsonQuestion: _TypeAlias = JsonQuestion  # noqa: Y015
+
+@_typing.final
+class PredictJsonResponse(_message.Message):
+    """One prediction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ProbabilitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """How probable the model holds the class that it predicts; absent when it does not say."""
+    model_id: _builtins.str
+    """The model that answered."""
+    model_version: _builtins.str
+    """The version that answered."""
+    latency_ms: _builtins.float
+    """First byte in to answer ready, milliseconds."""
+    experiment: _builtins.str
+    """The experiment of the call; empty outside every experiment."""
+    variant: _builtins.str
+    """The variant of the call; empty outside every experiment."""
+    request_id: _builtins.str
+    """Names the request in logs, ledger and traces."""
+    @_builtins.property
+    def prediction(self) -> _struct_pb2.Value:
+        """The decision: a class label, the index of a class without labels, or the value of a regression. A value that JSON has
+        no number for is `"NaN"`, `"Infinity"` or `"-Infinity"`.
+        """
+
+    @_builtins.property
+    def probabilities(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Of each class, by its label or, without labels, by its index; empty when the model gives none."""
+
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[Global___Degradation.ValueType]:
+        """Every way in which the answer is less than asked; empty when it is not."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedFeature]:
+        """One for each feature of the vector, in its order; empty for a version without a feature service."""
+
+    def __init__(
+        self,
+        *,
+        prediction: _struct_pb2.Value | None = ...,
+        probability: _builtins.float | None = ...,
+        model_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        latency_ms: _builtins.float = ...,
+        probabilities: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        experiment: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        degradations: _abc.Iterable[Global___Degradation.ValueType] | None = ...,
+        features: _abc.Iterable[Global___ServedFeature] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "prediction", b"prediction", "probability", b"probability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "degradations", b"degradations", "experiment", b"experiment", "features", b"features", "latency_ms", b"latency_ms", "model_id", b"model_id", "model_version", b"model_version", "prediction", b"prediction", "probabilities", b"probabilities", "probability", b"probability", "request_id", b"request_id", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
+
+Global___PredictJsonResponse: _TypeAlias = PredictJsonResponse  # noqa: Y015
 
 @_typing.final
 class ServedFeature(_message.Message):

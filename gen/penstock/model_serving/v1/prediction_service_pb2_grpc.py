@@ -40,6 +40,11 @@ class PredictionServiceStub:
                 request_serializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictRequest.SerializeToString,
                 response_deserializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictJson = channel.unary_unary(
+                '/penstock.model_serving.v1.PredictionService/PredictJson',
+                request_serializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonRequest.SerializeToString,
+                response_deserializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonResponse.FromString,
+                _registered_method=True)
 
 
 class PredictionServiceServicer:
@@ -62,6 +67,14 @@ class PredictionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictJson(self, request, context):
+        """Predict over REST: the question is a JSON document, and so is the answer. Raises what Predict raises; INVALID_REQUEST
+        names every field of the document that is unknown, missing or of another type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PredictionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -69,6 +82,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictRequest.FromString,
                     response_serializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictResponse.SerializeToString,
+            ),
+            'PredictJson': grpc.unary_unary_rpc_method_handler(
+                    servicer.PredictJson,
+                    request_deserializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonRequest.FromString,
+                    response_serializer=penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -99,6 +117,33 @@ class PredictionService:
             '/penstock.model_serving.v1.PredictionService/Predict',
             penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictRequest.SerializeToString,
             penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictJson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.model_serving.v1.PredictionService/PredictJson',
+            penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonRequest.SerializeToString,
+            penstock_dot_model__serving_dot_v1_dot_prediction__service__pb2.PredictJsonResponse.FromString,
             options,
             channel_credentials,
             insecure,

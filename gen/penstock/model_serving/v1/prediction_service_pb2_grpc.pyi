@@ -45,6 +45,10 @@ class PredictionServiceStub:
     SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
     or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
     """
+    PredictJson: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.PredictJsonRequest, _prediction_service_pb2.PredictJsonResponse]
+    """Predict over REST: the question is a JSON document, and so is the answer. Raises what Predict raises; INVALID_REQUEST
+    names every field of the document that is unknown, missing or of another type.
+    """
 
 @_typing.type_check_only
 class PredictionServiceAsyncStub(PredictionServiceStub):
@@ -62,6 +66,10 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
     SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
     or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
+    """
+    PredictJson: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.PredictJsonRequest, _prediction_service_pb2.PredictJsonResponse]  # type: ignore[assignment]
+    """Predict over REST: the question is a JSON document, and so is the answer. Raises what Predict raises; INVALID_REQUEST
+    names every field of the document that is unknown, missing or of another type.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +91,16 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_REQUEST; of the version's feature service FEATURE_SERVICE_NOT_FOUND and whatever else feature_store answers;
         SERVICE_UNAVAILABLE (feature_store, or the native route), STORE_UNAVAILABLE (ours, where the version is not deployed,
         or feature_store's). A server's refusal keeps its own code and text, with SERVER_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def PredictJson(
+        self,
+        request: _prediction_service_pb2.PredictJsonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_service_pb2.PredictJsonResponse, _abc.Awaitable[_prediction_service_pb2.PredictJsonResponse]]:
+        """Predict over REST: the question is a JSON document, and so is the answer. Raises what Predict raises; INVALID_REQUEST
+        names every field of the document that is unknown, missing or of another type.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

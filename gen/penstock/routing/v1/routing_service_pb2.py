@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from penstock.access.v1 import access_pb2 as penstock_dot_access_dot_v1_dot_access__pb2
 from penstock.routing.v1 import explanation_pb2 as penstock_dot_routing_dot_v1_dot_explanation__pb2
@@ -31,7 +32,7 @@ from penstock.routing.v1 import selection_pb2 as penstock_dot_routing_dot_v1_dot
 from penstock.routing.v1 import snapshot_pb2 as penstock_dot_routing_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/routing/v1/routing_service.proto\x12\x13penstock.routing.v1\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/routing/v1/explanation.proto\x1a\x1fpenstock/routing/v1/proxy.proto\x1a\x1fpenstock/routing/v1/route.proto\x1a#penstock/routing/v1/selection.proto\x1a\"penstock/routing/v1/snapshot.proto\"S\n\x12\x43reateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"@\n\x13\x43reateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\" \n\x0fGetRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"=\n\x10GetRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoutesResponse\x12*\n\x06routes\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x12UpdateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x13UpdateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"E\n\x12\x44\x65leteRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteRouteResponse\"b\n\x13\x45xplainRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05proxy\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"M\n\x14\x45xplainRouteResponse\x12\x35\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32 .penstock.routing.v1.Explanation\"E\n\x15SelectEndpointRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"K\n\x16SelectEndpointResponse\x12\x31\n\tselection\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.Selection\";\n\x12ListProxiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListProxiesResponse\x12+\n\x07proxies\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Proxy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x15\n\x13\x45xportPolicyRequest\"6\n\x14\x45xportPolicyResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0c\n\x04yaml\x18\x02 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListSnapshotsResponse\x12\x30\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x12GetSnapshotRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\twith_yaml\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xab\x02\n\x13GetSnapshotResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.penstock.routing.v1.ModelTable\x12\x32\n\ncomposites\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.Composite\x12\x33\n\x0bserver_sets\x18\x04 \x03(\x0b\x32\x1e.penstock.routing.v1.ServerSet\x12\x30\n\tresources\x18\x05 \x03(\x0b\x32\x1d.penstock.routing.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"i\n\x14\x44iffSnapshotsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\t\x12\x13\n\x0bto_revision\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd0\x01\n\x15\x44iffSnapshotsResponse\x12\x34\n\rfrom_snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x0bto_snapshot\x18\x02 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x34\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.Difference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"|\n\x17RollbackSnapshotRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65lete_newer\x18\x04 \x01(\x08\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\x94\x01\n\x18RollbackSnapshotResponse\x12/\n\x08restored\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x06routes\x18\x02 \x03(\x0b\x32\".penstock.routing.v1.RestoredRoute\x12\x13\n\x0bkept_models\x18\x03 \x03(\t2\x83\x0b\n\x0eRoutingService\x12g\n\x0b\x43reateRoute\x12\'.penstock.routing.v1.CreateRouteRequest\x1a(.penstock.routing.v1.CreateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12^\n\x08GetRoute\x12$.penstock.routing.v1.GetRouteRequest\x1a%.penstock.routing.v1.GetRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12\x64\n\nListRoutes\x12&.penstock.routing.v1.ListRoutesRequest\x1a\'.penstock.routing.v1.ListRoutesResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bUpdateRoute\x12\'.penstock.routing.v1.UpdateRouteRequest\x1a(.penstock.routing.v1.UpdateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12g\n\x0b\x44\x65leteRoute\x12\'.penstock.routing.v1.DeleteRouteRequest\x1a(.penstock.routing.v1.DeleteRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12j\n\x0c\x45xplainRoute\x12(.penstock.routing.v1.ExplainRouteRequest\x1a).penstock.routing.v1.ExplainRouteResponse\"\x05\xe2\xe0\x18\x01\x01\x12p\n\x0eSelectEndpoint\x12*.penstock.routing.v1.SelectEndpointRequest\x1a+.penstock.routing.v1.SelectEndpointResponse\"\x05\xe2\xe0\x18\x01\x02\x12g\n\x0bListProxies\x12\'.penstock.routing.v1.ListProxiesRequest\x1a(.penstock.routing.v1.ListProxiesResponse\"\x05\xe2\xe0\x18\x01\x01\x12j\n\x0c\x45xportPolicy\x12(.penstock.routing.v1.ExportPolicyRequest\x1a).penstock.routing.v1.ExportPolicyResponse\"\x05\xe2\xe0\x18\x01\x03\x12m\n\rListSnapshots\x12).penstock.routing.v1.ListSnapshotsRequest\x1a*.penstock.routing.v1.ListSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12g\n\x0bGetSnapshot\x12\'.penstock.routing.v1.GetSnapshotRequest\x1a(.penstock.routing.v1.GetSnapshotResponse\"\x05\xe2\xe0\x18\x01\x01\x12m\n\rDiffSnapshots\x12).penstock.routing.v1.DiffSnapshotsRequest\x1a*.penstock.routing.v1.DiffSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x10RollbackSnapshot\x12,.penstock.routing.v1.RollbackSnapshotRequest\x1a-.penstock.routing.v1.RollbackSnapshotResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)penstock/routing/v1/routing_service.proto\x12\x13penstock.routing.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fpenstock/access/v1/access.proto\x1a%penstock/routing/v1/explanation.proto\x1a\x1fpenstock/routing/v1/proxy.proto\x1a\x1fpenstock/routing/v1/route.proto\x1a#penstock/routing/v1/selection.proto\x1a\"penstock/routing/v1/snapshot.proto\"S\n\x12\x43reateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"@\n\x13\x43reateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\" \n\x0fGetRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\"=\n\x10GetRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoutesResponse\x12*\n\x06routes\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x12UpdateRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05route\x18\x02 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x13UpdateRouteResponse\x12)\n\x05route\x18\x01 \x01(\x0b\x32\x1a.penstock.routing.v1.Route\"E\n\x12\x44\x65leteRouteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteRouteResponse\"b\n\x13\x45xplainRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05proxy\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"M\n\x14\x45xplainRouteResponse\x12\x35\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32 .penstock.routing.v1.Explanation\"E\n\x15SelectEndpointRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"K\n\x16SelectEndpointResponse\x12\x31\n\tselection\x18\x01 \x01(\x0b\x32\x1e.penstock.routing.v1.Selection\";\n\x12ListProxiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListProxiesResponse\x12+\n\x07proxies\x18\x01 \x03(\x0b\x32\x1a.penstock.routing.v1.Proxy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x15\n\x13\x45xportPolicyRequest\"6\n\x14\x45xportPolicyResponse\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0c\n\x04yaml\x18\x02 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListSnapshotsResponse\x12\x30\n\tsnapshots\x18\x01 \x03(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x12GetSnapshotRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\twith_yaml\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xab\x02\n\x13GetSnapshotResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.penstock.routing.v1.ModelTable\x12\x32\n\ncomposites\x18\x03 \x03(\x0b\x32\x1e.penstock.routing.v1.Composite\x12\x33\n\x0bserver_sets\x18\x04 \x03(\x0b\x32\x1e.penstock.routing.v1.ServerSet\x12\x30\n\tresources\x18\x05 \x03(\x0b\x32\x1d.penstock.routing.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"i\n\x14\x44iffSnapshotsRequest\x12\x15\n\rfrom_revision\x18\x01 \x01(\t\x12\x13\n\x0bto_revision\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd0\x01\n\x15\x44iffSnapshotsResponse\x12\x34\n\rfrom_snapshot\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x0bto_snapshot\x18\x02 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x34\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1f.penstock.routing.v1.Difference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"|\n\x17RollbackSnapshotRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x14\n\x0c\x64\x65lete_newer\x18\x04 \x01(\x08\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\x94\x01\n\x18RollbackSnapshotResponse\x12/\n\x08restored\x18\x01 \x01(\x0b\x32\x1d.penstock.routing.v1.Snapshot\x12\x32\n\x06routes\x18\x02 \x03(\x0b\x32\".penstock.routing.v1.RestoredRoute\x12\x13\n\x0bkept_models\x18\x03 \x03(\t2\xfb\x0b\n\x0eRoutingService\x12g\n\x0b\x43reateRoute\x12\'.penstock.routing.v1.CreateRouteRequest\x1a(.penstock.routing.v1.CreateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12x\n\x08GetRoute\x12$.penstock.routing.v1.GetRouteRequest\x1a%.penstock.routing.v1.GetRouteResponse\"\x1f\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/routes/{model}\x12v\n\nListRoutes\x12&.penstock.routing.v1.ListRoutesRequest\x1a\'.penstock.routing.v1.ListRoutesResponse\"\x17\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/routes\x12g\n\x0bUpdateRoute\x12\'.penstock.routing.v1.UpdateRouteRequest\x1a(.penstock.routing.v1.UpdateRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12g\n\x0b\x44\x65leteRoute\x12\'.penstock.routing.v1.DeleteRouteRequest\x1a(.penstock.routing.v1.DeleteRouteResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x8c\x01\n\x0c\x45xplainRoute\x12(.penstock.routing.v1.ExplainRouteRequest\x1a).penstock.routing.v1.ExplainRouteResponse\"\'\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/routes/{model}:explain\x12p\n\x0eSelectEndpoint\x12*.penstock.routing.v1.SelectEndpointRequest\x1a+.penstock.routing.v1.SelectEndpointResponse\"\x05\xe2\xe0\x18\x01\x02\x12z\n\x0bListProxies\x12\'.penstock.routing.v1.ListProxiesRequest\x1a(.penstock.routing.v1.ListProxiesResponse\"\x18\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/proxies\x12j\n\x0c\x45xportPolicy\x12(.penstock.routing.v1.ExportPolicyRequest\x1a).penstock.routing.v1.ExportPolicyResponse\"\x05\xe2\xe0\x18\x01\x03\x12\x82\x01\n\rListSnapshots\x12).penstock.routing.v1.ListSnapshotsRequest\x1a*.penstock.routing.v1.ListSnapshotsResponse\"\x1a\xe2\xe0\x18\x01\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/snapshots\x12g\n\x0bGetSnapshot\x12\'.penstock.routing.v1.GetSnapshotRequest\x1a(.penstock.routing.v1.GetSnapshotResponse\"\x05\xe2\xe0\x18\x01\x01\x12m\n\rDiffSnapshots\x12).penstock.routing.v1.DiffSnapshotsRequest\x1a*.penstock.routing.v1.DiffSnapshotsResponse\"\x05\xe2\xe0\x18\x01\x01\x12v\n\x10RollbackSnapshot\x12,.penstock.routing.v1.RollbackSnapshotRequest\x1a-.penstock.routing.v1.RollbackSnapshotResponse\"\x05\xe2\xe0\x18\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,81 +42,81 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTINGSERVICE'].methods_by_name['CreateRoute']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['CreateRoute']._serialized_options = b'\342\340\030\001\003'
   _globals['_ROUTINGSERVICE'].methods_by_name['GetRoute']._loaded_options = None
-  _globals['_ROUTINGSERVICE'].methods_by_name['GetRoute']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['GetRoute']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\024\022\022/v1/routes/{model}'
   _globals['_ROUTINGSERVICE'].methods_by_name['ListRoutes']._loaded_options = None
-  _globals['_ROUTINGSERVICE'].methods_by_name['ListRoutes']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['ListRoutes']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\014\022\n/v1/routes'
   _globals['_ROUTINGSERVICE'].methods_by_name['UpdateRoute']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['UpdateRoute']._serialized_options = b'\342\340\030\001\003'
   _globals['_ROUTINGSERVICE'].methods_by_name['DeleteRoute']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['DeleteRoute']._serialized_options = b'\342\340\030\001\003'
   _globals['_ROUTINGSERVICE'].methods_by_name['ExplainRoute']._loaded_options = None
-  _globals['_ROUTINGSERVICE'].methods_by_name['ExplainRoute']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['ExplainRoute']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\034\022\032/v1/routes/{model}:explain'
   _globals['_ROUTINGSERVICE'].methods_by_name['SelectEndpoint']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['SelectEndpoint']._serialized_options = b'\342\340\030\001\002'
   _globals['_ROUTINGSERVICE'].methods_by_name['ListProxies']._loaded_options = None
-  _globals['_ROUTINGSERVICE'].methods_by_name['ListProxies']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['ListProxies']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\r\022\013/v1/proxies'
   _globals['_ROUTINGSERVICE'].methods_by_name['ExportPolicy']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['ExportPolicy']._serialized_options = b'\342\340\030\001\003'
   _globals['_ROUTINGSERVICE'].methods_by_name['ListSnapshots']._loaded_options = None
-  _globals['_ROUTINGSERVICE'].methods_by_name['ListSnapshots']._serialized_options = b'\342\340\030\001\001'
+  _globals['_ROUTINGSERVICE'].methods_by_name['ListSnapshots']._serialized_options = b'\342\340\030\001\001\202\323\344\223\002\017\022\r/v1/snapshots'
   _globals['_ROUTINGSERVICE'].methods_by_name['GetSnapshot']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['GetSnapshot']._serialized_options = b'\342\340\030\001\001'
   _globals['_ROUTINGSERVICE'].methods_by_name['DiffSnapshots']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['DiffSnapshots']._serialized_options = b'\342\340\030\001\001'
   _globals['_ROUTINGSERVICE'].methods_by_name['RollbackSnapshot']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['RollbackSnapshot']._serialized_options = b'\342\340\030\001\003'
-  _globals['_CREATEROUTEREQUEST']._serialized_start=311
-  _globals['_CREATEROUTEREQUEST']._serialized_end=394
-  _globals['_CREATEROUTERESPONSE']._serialized_start=396
-  _globals['_CREATEROUTERESPONSE']._serialized_end=460
-  _globals['_GETROUTEREQUEST']._serialized_start=462
-  _globals['_GETROUTEREQUEST']._serialized_end=494
-  _globals['_GETROUTERESPONSE']._serialized_start=496
-  _globals['_GETROUTERESPONSE']._serialized_end=557
-  _globals['_LISTROUTESREQUEST']._serialized_start=559
-  _globals['_LISTROUTESREQUEST']._serialized_end=617
-  _globals['_LISTROUTESRESPONSE']._serialized_start=619
-  _globals['_LISTROUTESRESPONSE']._serialized_end=708
-  _globals['_UPDATEROUTEREQUEST']._serialized_start=711
-  _globals['_UPDATEROUTEREQUEST']._serialized_end=843
-  _globals['_UPDATEROUTERESPONSE']._serialized_start=845
-  _globals['_UPDATEROUTERESPONSE']._serialized_end=909
-  _globals['_DELETEROUTEREQUEST']._serialized_start=911
-  _globals['_DELETEROUTEREQUEST']._serialized_end=980
-  _globals['_DELETEROUTERESPONSE']._serialized_start=982
-  _globals['_DELETEROUTERESPONSE']._serialized_end=1003
-  _globals['_EXPLAINROUTEREQUEST']._serialized_start=1005
-  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1103
-  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1105
-  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1182
-  _globals['_SELECTENDPOINTREQUEST']._serialized_start=1184
-  _globals['_SELECTENDPOINTREQUEST']._serialized_end=1253
-  _globals['_SELECTENDPOINTRESPONSE']._serialized_start=1255
-  _globals['_SELECTENDPOINTRESPONSE']._serialized_end=1330
-  _globals['_LISTPROXIESREQUEST']._serialized_start=1332
-  _globals['_LISTPROXIESREQUEST']._serialized_end=1391
-  _globals['_LISTPROXIESRESPONSE']._serialized_start=1393
-  _globals['_LISTPROXIESRESPONSE']._serialized_end=1484
-  _globals['_EXPORTPOLICYREQUEST']._serialized_start=1486
-  _globals['_EXPORTPOLICYREQUEST']._serialized_end=1507
-  _globals['_EXPORTPOLICYRESPONSE']._serialized_start=1509
-  _globals['_EXPORTPOLICYRESPONSE']._serialized_end=1563
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1565
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1626
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1628
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1726
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1728
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1839
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1842
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2141
-  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_start=2143
-  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_end=2248
-  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_start=2251
-  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_end=2459
-  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_start=2461
-  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_end=2585
-  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_start=2588
-  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_end=2736
-  _globals['_ROUTINGSERVICE']._serialized_start=2739
-  _globals['_ROUTINGSERVICE']._serialized_end=4150
+  _globals['_CREATEROUTEREQUEST']._serialized_start=341
+  _globals['_CREATEROUTEREQUEST']._serialized_end=424
+  _globals['_CREATEROUTERESPONSE']._serialized_start=426
+  _globals['_CREATEROUTERESPONSE']._serialized_end=490
+  _globals['_GETROUTEREQUEST']._serialized_start=492
+  _globals['_GETROUTEREQUEST']._serialized_end=524
+  _globals['_GETROUTERESPONSE']._serialized_start=526
+  _globals['_GETROUTERESPONSE']._serialized_end=587
+  _globals['_LISTROUTESREQUEST']._serialized_start=589
+  _globals['_LISTROUTESREQUEST']._serialized_end=647
+  _globals['_LISTROUTESRESPONSE']._serialized_start=649
+  _globals['_LISTROUTESRESPONSE']._serialized_end=738
+  _globals['_UPDATEROUTEREQUEST']._serialized_start=741
+  _globals['_UPDATEROUTEREQUEST']._serialized_end=873
+  _globals['_UPDATEROUTERESPONSE']._serialized_start=875
+  _globals['_UPDATEROUTERESPONSE']._serialized_end=939
+  _globals['_DELETEROUTEREQUEST']._serialized_start=941
+  _globals['_DELETEROUTEREQUEST']._serialized_end=1010
+  _globals['_DELETEROUTERESPONSE']._serialized_start=1012
+  _globals['_DELETEROUTERESPONSE']._serialized_end=1033
+  _globals['_EXPLAINROUTEREQUEST']._serialized_start=1035
+  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1133
+  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1135
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1212
+  _globals['_SELECTENDPOINTREQUEST']._serialized_start=1214
+  _globals['_SELECTENDPOINTREQUEST']._serialized_end=1283
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_start=1285
+  _globals['_SELECTENDPOINTRESPONSE']._serialized_end=1360
+  _globals['_LISTPROXIESREQUEST']._serialized_start=1362
+  _globals['_LISTPROXIESREQUEST']._serialized_end=1421
+  _globals['_LISTPROXIESRESPONSE']._serialized_start=1423
+  _globals['_LISTPROXIESRESPONSE']._serialized_end=1514
+  _globals['_EXPORTPOLICYREQUEST']._serialized_start=1516
+  _globals['_EXPORTPOLICYREQUEST']._serialized_end=1537
+  _globals['_EXPORTPOLICYRESPONSE']._serialized_start=1539
+  _globals['_EXPORTPOLICYRESPONSE']._serialized_end=1593
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1595
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1656
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1658
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1756
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1758
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1869
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=1872
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2171
+  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_start=2173
+  _globals['_DIFFSNAPSHOTSREQUEST']._serialized_end=2278
+  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_start=2281
+  _globals['_DIFFSNAPSHOTSRESPONSE']._serialized_end=2489
+  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_start=2491
+  _globals['_ROLLBACKSNAPSHOTREQUEST']._serialized_end=2615
+  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_start=2618
+  _globals['_ROLLBACKSNAPSHOTRESPONSE']._serialized_end=2766
+  _globals['_ROUTINGSERVICE']._serialized_start=2769
+  _globals['_ROUTINGSERVICE']._serialized_end=4300
 # @@protoc_insertion_point(module_scope)
