@@ -91,7 +91,7 @@ def measure(routes: int) -> Figures:
         full, busy, in_force = first(servers)
         route_compiles, seen = effective(servers, routes)
         split_compiles, split, _ = acknowledged(servers, "allocations", routes)
-        health_compiles, health, memory = acknowledged(servers, "unhealthy", routes)
+        health_compiles, health, memory = acknowledged(servers, "judged", routes)
         return Figures(
             routes,
             round(full, 3),

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from libs.assignment import bucket
-from services.routing.domain.known import Deployed, Known
+from services.routing.domain.known import Deployed, Judged, Known
 from services.routing.domain.policy import Allocation, Deployment, ModelVersion, Range, Route, Server, Unhealthy
 
 SERVERS = 200
@@ -41,13 +41,13 @@ def said(before: Known, part: str, n: int, value: Any) -> Any:
     """The whole word of the owner of a part after one change, all of it fresh objects, as a store or a watch has it.
 
     `routes`: the n-th has this default version; `allocations`: the n-th experiment has twice so many buckets;
-    `unhealthy`: the n-th server is, if there is a value.
+    `judged`: the n-th server is unhealthy, if there is a value.
     """
     if part == "routes":
         return _fresh(before.routes, n, _route(n, value))
     if part == "allocations":
         return _fresh(before.allocations, n, _allocation(n, value))
-    return (Unhealthy(f"server-{n % SERVERS:03}", "refuses"),) if value else ()
+    return Judged((Unhealthy(f"server-{n % SERVERS:03}", "refuses"),) if value else ())
 
 
 def bystander(n: int) -> str:

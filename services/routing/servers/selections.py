@@ -18,6 +18,7 @@ SELECTIONS = Counter(
     " fallback to another version, or none.",
     ["outcome"],
 )
+FIRST, FAILOVER, FALLBACK, NONE = OUTCOMES = ("first", "failover", "fallback", "none")
 HOW = {
     How.RING: selection_pb2.METHOD_RING,
     How.CONSISTENT_HASH: selection_pb2.METHOD_CONSISTENT_HASH,
@@ -30,13 +31,15 @@ class Selector:
 
     def __init__(self, draw: Callable[[], int]) -> None:
         self._draw = draw
+        for outcome in OUTCOMES:  # a failover that never happened is 0, not absent
+            SELECTIONS.labels(outcome)
 
     def select(self, request: SelectEndpointRequest, snapshot: Snapshot) -> selection_pb2.Selection:
         asked = request.model, request.unit, request.version, caller().tenant
         try:
             chosen = select(snapshot.policy, *asked, draw=self._draw)
         except Unavailable:
-            SELECTIONS.labels("none").inc()
+            SELECTIONS.labels(NONE).inc()
             raise
         SELECTIONS.labels(_outcome(chosen)).inc()
         return _encode(chosen, snapshot.revision)
@@ -44,8 +47,8 @@ class Selector:
 
 def _outcome(chosen: Selection) -> str:
     if chosen.degraded:
-        return "fallback"
-    return "failover" if chosen.instead_of else "first"
+        return FALLBACK
+    return FAILOVER if chosen.instead_of else FIRST
 
 
 def _encode(chosen: Selection, revision: str) -> selection_pb2.Selection:
