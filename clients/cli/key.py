@@ -23,9 +23,9 @@ def create(
     context: typer.Context,
     tenant: Annotated[str, typer.Argument(help="who pays", show_default=False)],
     principal: Annotated[str, typer.Argument(help="the person or program that calls", show_default=False)],
-    role: Annotated[list[str], typer.Option(help="caller, engineer, approver, billing or admin; several times")] = [
-        "caller"
-    ],
+    role: Annotated[
+        list[str], typer.Option(help="caller, engineer, approver, billing, urgent or admin; several times")
+    ] = ["caller"],
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Make a key. It is shown this once."""

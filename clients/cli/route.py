@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.duration_pb2 import Duration
@@ -28,6 +29,8 @@ Fallback = Annotated[list[str], typer.Option(help="tried in this order when the 
 Balance = Annotated[str, typer.Option(help="round-robin, least-request, ring-hash or weighted-response-time")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
 PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
+MaxCalls = Annotated[int, typer.Option(help="calls under way at once, for each Envoy; 0 leaves it")]
+MaxWaiting = Annotated[int, typer.Option(help="calls that wait behind them; -1 leaves it")]
 Mirrored = Annotated[
     str, typer.Option("--mirror", help="a version that gets copies of a part of the calls: 2:5%; `none` ends it")
 ]
@@ -45,10 +48,12 @@ def create(
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
     mirror: Mirrored = "",
+    max_calls: MaxCalls = 0,
+    max_waiting: MaxWaiting = -1,
 ) -> None:
     """Make a model callable."""
     at = session(context)
-    route, _ = _route(model, version, fallback, balance, timeout, per_try_timeout, retries, mirror)
+    route, _ = _route(context.params)
     _show(at, [at.penstock.routing.CreateRoute(pb.CreateRouteRequest(route=route)).route])
 
 
@@ -63,10 +68,12 @@ def update(
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
     mirror: Mirrored = "",
+    max_calls: MaxCalls = 0,
+    max_waiting: MaxWaiting = -1,
 ) -> None:
     """Change what is named, leave the rest."""
     at = session(context)
-    route, changed = _route(model, version, fallback, balance, timeout, per_try_timeout, retries, mirror)
+    route, changed = _route(context.params)
     if not changed:
         raise typer.BadParameter("nothing to change: name at least one option")
     request = pb.UpdateRouteRequest(route=route)
@@ -120,32 +127,28 @@ def select(
     at.table(("", ""), said, "")
 
 
-def _route(
-    model: str,
-    version: str,
-    fallback: list[str],
-    balance: str,
-    timeout: float,
-    per_try: float,
-    retries: int,
-    mirror: str,
-) -> tuple[Route, list[str]]:
-    """The route and the fields that were named."""
-    route = Route(model=model, default_version=version, fallback_versions=fallback)
-    named = {"default_version": version, "fallback_versions": fallback, "load_balancing": balance}
-    if balance:
+def _route(said: Mapping[str, Any]) -> tuple[Route, list[str]]:
+    """The route, and the fields that a command's options name."""
+    route = Route(model=said["model"])
+    if version := said["version"]:
+        route.default_version = version
+    route.fallback_versions.extend(said["fallback"])
+    if balance := said["balance"]:
         route.load_balancing = _balance(balance)
-    if timeout:
+    if timeout := said["timeout"]:
         route.timeout.CopyFrom(_duration(timeout))
-    if per_try:
+    if per_try := said["per_try_timeout"]:
         route.per_try_timeout.CopyFrom(_duration(per_try))
-    if retries >= 0:
+    if (retries := said["retries"]) >= 0:
         route.max_retries = retries
-    if mirror not in ("", NONE):
+    if (mirror := said["mirror"]) not in ("", NONE):
         route.mirror.CopyFrom(_mirror(mirror))
-    named["mirror"] = mirror
-    fields = {**named, "timeout": timeout, "per_try_timeout": per_try, "max_retries": retries >= 0}
-    return route, [name for name, given in fields.items() if given]
+    if max_calls := said["max_calls"]:
+        route.max_calls = max_calls
+    if (max_waiting := said["max_waiting"]) >= 0:
+        route.max_waiting = max_waiting
+    named = [field.name for field, _ in route.ListFields() if field.name != "model"]
+    return route, [*named, "mirror"] if mirror == NONE else named
 
 
 def _mirror(said: str) -> Mirror:
@@ -182,9 +185,10 @@ def _show(at: Session, routes: list[Route]) -> None:
             f"{r.timeout.ToMicroseconds() / 1e6:g} s",
             f"{r.per_try_timeout.ToMicroseconds() / 1e6:g} s",
             r.max_retries,
+            f"{r.max_calls}+{r.max_waiting}",
             f"{r.mirror.version}: {r.mirror.basis_points / 100:g} %" if r.HasField("mirror") else "",
         )
         for r in routes
     ]
-    columns = ("model", "versions", "balance", "timeout", "per try", "retries", "mirror")
+    columns = ("model", "versions", "balance", "timeout", "per try", "retries", "calls+waiting", "mirror")
     at.table(columns, rows, "No routes yet: `penstock route create MODEL --version V`.")

@@ -12,7 +12,7 @@ import pytest
 import services.routing
 from libs.errors import AlreadyExists, Conflict, Invalid, NotFound, Violation
 from libs.postgres import Database
-from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.rollback import Plan
 from services.routing.stores.routes import PostgresRoutes
 from tests.contract.routes_in_memory import RoutesInMemory
@@ -29,6 +29,7 @@ ROUTE = Route(
     timeout=2.5,
     retries=Retries(attempts=0, per_try_timeout=0.1),
     mirror=Mirror("4", 250),
+    limits=Limits(7, 0),
 )
 
 

@@ -52,4 +52,12 @@ void envoy_dynamic_module_callback_http_send_response(void *envoy, uint32_t stat
 // How many bytes of a body may be kept back, at most.
 void envoy_dynamic_module_callback_http_set_buffer_limit(void *envoy, uint64_t bytes);
 void envoy_dynamic_module_callback_http_clear_route_cache(void *envoy);
+// What was made of the configuration that the call's route has for this filter, by its name in the listener; NULL where
+// the route has none.
+const void *envoy_dynamic_module_callback_get_most_specific_route_config(void *envoy);
+void envoy_dynamic_module_callback_http_filter_continue_decoding(void *envoy);
+// Tells the filter of `event` on its own thread, if it is still there; may be called from any thread.
+void *envoy_dynamic_module_callback_http_filter_scheduler_new(void *envoy);
+void envoy_dynamic_module_callback_http_filter_scheduler_commit(void *scheduler, uint64_t event);
+void envoy_dynamic_module_callback_http_filter_scheduler_delete(void *scheduler);
 void envoy_dynamic_module_callback_log(int level, view text);

@@ -23,7 +23,7 @@ GLIBC = "2.17"  # older than that of any system on which Envoy runs
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wvla", "-Werror")
 FLAGS = ("-std=c11", "-O2", *WARNINGS, "-fstack-protector-strong")
 UNCHECKED = ("-fno-sanitize=undefined",)  # the compiler's own default would end Envoy at faults that are none of memory
-LINK = ("-shared", "-fPIC", "-Wl,-Bsymbolic")  # our own functions are ours, whatever Envoy exports
+LINK = ("-shared", "-fPIC", "-pthread", "-Wl,-Bsymbolic")  # our own functions are ours, whatever Envoy exports
 
 
 class NotCompiled(Exception):

@@ -21,7 +21,9 @@ static bool is(const header *one, view name) {
 // Whether callers may not say it. Of Envoy's own headers two may be there by now, which it has set or which nobody reads.
 static bool is_internal(const header *one) {
   if (one->key_length == 0 || one->key[0] != 'x') return false;
-  if (begins(one, TEXT("x-penstock-"))) return !is(one, TEXT("x-penstock-routing-key"));
+  if (begins(one, TEXT("x-penstock-"))) {
+    return !is(one, TEXT("x-penstock-routing-key")) && !is(one, TEXT("x-penstock-priority"));
+  }
   if (begins(one, TEXT("x-envoy-"))) {
     return !is(one, TEXT("x-envoy-internal")) && !is(one, TEXT("x-envoy-external-address"));
   }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 
-from services.routing.domain.policy import LoadBalancing, ModelVersion, Retries, Server
+from services.routing.domain.policy import Limits, LoadBalancing, ModelVersion, Retries, Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class ModelPolicy:
     pinned: tuple[Chain, ...]
     retries: Retries
     timeout: float
+    limits: Limits
     exhausted_tenants: tuple[str, ...] = ()
     load_balancing: LoadBalancing = LoadBalancing.ROUND_ROBIN
     copies: Copies | None = None

@@ -12,6 +12,7 @@ from services.routing.domain.policy import (
     Deployment,
     Exhausted,
     Inputs,
+    Limits,
     LoadBalancing,
     Mirror,
     ModelVersion,
@@ -132,6 +133,8 @@ def encode(value: Input) -> bytes:
     content.pop("sha256", None)
     if content.get("mirror", "") is None:  # as releases without mirrors wrote it
         del content["mirror"]
+    if content.get("limits") == asdict(Limits()):
+        del content["limits"]
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -167,6 +170,7 @@ def _route(content: Any) -> Route:
             "load_balancing": LoadBalancing(content["load_balancing"]),
             "retries": Retries(**content["retries"]),
             "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
+            "limits": Limits(**content["limits"]) if content.get("limits") else Limits(),
         }
     )
 

@@ -67,6 +67,18 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls of a class under way at once through one Envoy, and those that wait behind them.
+
+    The defaults bound what a model that hangs may hold: others have their own. 50 keep any model busy that takes
+    milliseconds; more callers than that wait, which costs them nothing that they would not wait for at the server.
+    """
+
+    max_calls: int = 50
+    max_waiting: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """How calls to a model are served. `timeout` (seconds) bounds a call whose caller set no deadline; 0 means none."""
 
@@ -77,6 +89,7 @@ class Route:
     timeout: float = 0.0
     retries: Retries = Retries()
     mirror: Mirror | None = None
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)

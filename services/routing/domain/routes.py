@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from libs.errors import Faults
-from services.routing.domain.policy import LoadBalancing, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Route
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -17,12 +17,14 @@ MOST_FALLBACKS = 4
 MOST_RETRIES = 10
 LONGEST_TIMEOUT = 3600.0
 SHORTEST_TIMEOUT = 0.001
+MOST_CALLS = 100_000
 WHOLE = 10_000
 """Basis points of all calls."""
 
 DEFAULT_LOAD_BALANCING = LoadBalancing.ROUND_ROBIN
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_RETRIES = 5
+DEFAULT_LIMITS = Limits()
 
 
 def default_per_try_timeout(timeout: float) -> float:
@@ -94,6 +96,7 @@ def check_route(route: Route, faults: Faults) -> None:
         _check_version(version, field, faults)
         faults.require(version not in fallbacks[:index], field, f"version {version} stands in the list before")
     _check_mirror(route, faults)
+    _check_limits(route.limits, faults)
     _check_times(route, faults)
     attempts = route.retries.attempts
     faults.require(0 <= attempts <= MOST_RETRIES, "route.max_retries", f"is {attempts}; must be 0 to {MOST_RETRIES}")
@@ -113,6 +116,12 @@ def _check_mirror(route: Route, faults: Faults) -> None:
     faults.require(not same, "route.mirror.version", f"version {mirror.version} answers these calls already")
     rule = f"is {mirror.basis_points}; must be 1 to {WHOLE}, hundredths of a percent"
     faults.require(1 <= mirror.basis_points <= WHOLE, "route.mirror.basis_points", rule)
+
+
+def _check_limits(limits: Limits, faults: Faults) -> None:
+    for field, given, least in (("max_calls", limits.max_calls, 1), ("max_waiting", limits.max_waiting, 0)):
+        rule = f"is {given}; must be {least} to {MOST_CALLS}"
+        faults.require(least <= given <= MOST_CALLS, f"route.{field}", rule)
 
 
 def _check_times(route: Route, faults: Faults) -> None:

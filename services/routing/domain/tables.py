@@ -45,7 +45,7 @@ def table_of(given: Given, fleet: Fleet) -> Table:
 
     slices = tuple(slice_of(*part) for part in split.cover())
     pinned = tuple(chains.of((target,)) for target in fleet.deployed(route.model))
-    limits = route.retries, route.timeout
+    limits = route.retries, route.timeout, route.limits
     mirror = route.mirror
     copies = chains.copies(ModelVersion(route.model, mirror.version), mirror.basis_points) if mirror else None
     policy = ModelPolicy(route.model, split.salt, slices, pinned, *limits, exhausted, route.load_balancing, copies)

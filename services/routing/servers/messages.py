@@ -10,9 +10,10 @@ from libs.errors import Faults
 from penstock.routing.v1 import explanation_pb2, proxy_pb2, route_pb2
 from services.routing.domain.compiled import Copies, Endpoint
 from services.routing.domain.explain import Explanation, Why
-from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
+    DEFAULT_LIMITS,
     DEFAULT_LOAD_BALANCING,
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
@@ -45,6 +46,8 @@ CHANGEABLE = (
     "per_try_timeout",
     "max_retries",
     "mirror",
+    "max_calls",
+    "max_waiting",
 )
 
 
@@ -67,6 +70,10 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
             per_try_timeout=per_try,
         ),
         mirror=Mirror(said.mirror.version, said.mirror.basis_points) if said.HasField("mirror") else None,
+        limits=Limits(
+            said.max_calls or DEFAULT_LIMITS.max_calls,
+            said.max_waiting if said.HasField("max_waiting") else DEFAULT_LIMITS.max_waiting,
+        ),
     )
 
 
@@ -98,6 +105,8 @@ def encode_route(route: Route) -> route_pb2.Route:
         per_try_timeout=_duration(route.retries.per_try_timeout),
         max_retries=route.retries.attempts,
         mirror=_mirror(route.mirror),
+        max_calls=route.limits.max_calls,
+        max_waiting=route.limits.max_waiting,
     )
 
 

@@ -13,6 +13,7 @@ from services.routing.domain.policy import (
     Allocation,
     ApiKey,
     Deployment,
+    Limits,
     LoadBalancing,
     Mirror,
     ModelVersion,
@@ -123,6 +124,7 @@ def _route(content: dict[str, Any]) -> Route:
         "load_balancing": LoadBalancing(content["load_balancing"]),
         "retries": Retries(**content["retries"]),
         "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
+        "limits": Limits(**content["limits"]) if content.get("limits") else Limits(),
     }
     return Route(**cast(Any, fields))
 

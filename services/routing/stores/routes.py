@@ -9,7 +9,7 @@ from typing import Any
 
 from libs.errors import PASSING, AlreadyExists, Conflict, NotFound
 from libs.postgres import Connection, Database
-from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.rollback import Plan
 from services.routing.domain.routes import StoredRoute
 
@@ -21,13 +21,14 @@ EVERY_ROUTE = ""
 """What is notified when anything may have changed; no model has this name."""
 INSERT = """
 INSERT INTO route (model, default_version, fallback_versions, load_balancing, timeout_seconds, per_try_timeout_seconds,
-    max_retries, etag, create_time, update_time, mirror_version, mirror_basis_points)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING RETURNING true
+    max_retries, etag, create_time, update_time, mirror_version, mirror_basis_points,
+    max_calls, max_waiting)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING RETURNING true
 """
 UPDATE = """
 UPDATE route SET default_version = $2, fallback_versions = $3, load_balancing = $4, timeout_seconds = $5,
     per_try_timeout_seconds = $6, max_retries = $7, etag = $8, create_time = $9, update_time = $10,
-    mirror_version = $11, mirror_basis_points = $12
+    mirror_version = $11, mirror_basis_points = $12, max_calls = $13, max_waiting = $14
 WHERE model = $1
 """
 
@@ -160,6 +161,7 @@ def _stored(row: Any) -> StoredRoute:
         timeout=row["timeout_seconds"],
         retries=Retries(attempts=row["max_retries"], per_try_timeout=row["per_try_timeout_seconds"]),
         mirror=Mirror(row["mirror_version"], row["mirror_basis_points"]) if row["mirror_version"] else None,
+        limits=Limits(row["max_calls"], row["max_waiting"]),
     )
     return StoredRoute(route, row["etag"], row["create_time"], row["update_time"])
 
@@ -179,4 +181,6 @@ def _values(stored: StoredRoute) -> tuple[Any, ...]:
         stored.update_time,
         route.mirror.version if route.mirror else None,
         route.mirror.basis_points if route.mirror else None,
+        route.limits.max_calls,
+        route.limits.max_waiting,
     )

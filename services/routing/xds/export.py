@@ -1,7 +1,7 @@
 """A snapshot as a static Envoy configuration, for people and for `envoy --mode validate`.
 
-It is the policy, not the whole data plane: one listener that chooses a route table by the header x-penstock-scope, as
-the filters and logs of deploy/envoy/bootstrap.yaml leave it to.
+It is the policy, not the whole data plane: without what is for our own filters, and with one listener that chooses a
+route table by the header x-penstock-scope, as the filters and logs of deploy/envoy/bootstrap.yaml leave it to.
 """
 
 import json
@@ -52,6 +52,9 @@ def _static(cluster: dict[str, Any], endpoints: Mapping[str, dict[str, Any]]) ->
 
 def _listener(snapshot: Snapshot) -> dict[str, Any]:
     tables = _decoded(snapshot, RDS, RouteConfiguration)
+    for table in tables.values():
+        for host in table["virtual_hosts"]:
+            host.pop("typed_per_filter_config", None)  # an Envoy without our library would refuse it
     scopes = [
         # its doors lead to clusters of the bootstrap, which are not here
         {

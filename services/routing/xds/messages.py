@@ -24,6 +24,7 @@ RouteConfiguration = _envoys("config.route.v3.route", "RouteConfiguration")
 ScopedRouteConfiguration = _envoys("config.route.v3.scoped_route", "ScopedRouteConfiguration")
 HttpProtocolOptions = _envoys("extensions.upstreams.http.v3.http_protocol_options", "HttpProtocolOptions")
 PreviousHosts = _envoys("extensions.retry.host.previous_hosts.v3.previous_hosts", "PreviousHostsPredicate")
+FilterPerRoute = _envoys("extensions.filters.http.dynamic_modules.v3.dynamic_modules", "DynamicModuleFilterPerRoute")
 DeltaDiscoveryResponse = _envoys("service.discovery.v3.discovery", "DeltaDiscoveryResponse")
 AdsServicer = import_module("envoy.service.discovery.v3.ads_pb2_grpc").AggregatedDiscoveryServiceServicer
 add_ads = import_module("envoy.service.discovery.v3.ads_pb2_grpc").add_AggregatedDiscoveryServiceServicer_to_server

@@ -3,12 +3,21 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import StringValue
 
 from services.routing.domain.compiled import Chain, Copies, ModelPolicy, Slice
 from services.routing.domain.policy import LoadBalancing
 from services.routing.xds.clusters import UNSERVED
-from services.routing.xds.messages import PreviousHosts, RouteConfiguration, ScopedRouteConfiguration, packed, seconds
+from services.routing.xds.messages import (
+    FilterPerRoute,
+    PreviousHosts,
+    RouteConfiguration,
+    ScopedRouteConfiguration,
+    packed,
+    seconds,
+)
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
 
 SET, ADD_IF_ABSENT = 2, 1
@@ -22,6 +31,9 @@ RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-
 MIRROR = "mirror"
 """Envoy's own listener of copies, and its cluster."""
 TEN_THOUSAND = 1
+BULKHEAD = "bulkhead"
+"""Our filter, by its name in the listeners."""
+MODULE: Mapping[str, Any] = {"dynamic_module_config": {"name": "penstock", "do_not_close": True}}
 PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
 
 
@@ -43,9 +55,15 @@ def table(name: str, model: ModelPolicy) -> Message:
         "include_attempt_count_in_response": True,
         "request_body_buffer_limit": {"value": LARGEST_BODY},
         "retry_policy": _retries(model),
+        "typed_per_filter_config": {BULKHEAD: _bulkhead(model)},
         "routes": list(_routes(model)),
     }
     return RouteConfiguration(name=name, virtual_hosts=[host])
+
+
+def _bulkhead(model: ModelPolicy) -> AnyMessage:
+    said = StringValue(value=f"{model.limits.max_calls} {model.limits.max_waiting}")
+    return packed(FilterPerRoute(**MODULE, per_route_config_name=model.model, filter_config=packed(said)))
 
 
 def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:

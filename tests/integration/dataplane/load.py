@@ -9,6 +9,8 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
+from tritonclient.grpc import service_pb2 as pb
+
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import DataPlane
 from tests.polling import eventually
@@ -31,7 +33,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def under_load(plane: DataPlane, callers: int = 32) -> Generator[Load]:
+def under_load(plane: DataPlane, callers: int = 32, message: pb.ModelInferRequest | None = None) -> Generator[Load]:
     """Callers with channels of their own, for the length of the block."""
     load = Load()
 
@@ -39,7 +41,7 @@ def under_load(plane: DataPlane, callers: int = 32) -> Generator[Load]:
         with plane.channel() as channel:
             while not load.stopped.is_set():
                 started = time.time()
-                answer = models.call(channel)
+                answer = models.call(channel, message)
                 load.calls.append((started, answer.code, answer.text))
 
     threads = [threading.Thread(target=run) for _ in range(callers)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -43,7 +45,10 @@ VERSIONS = {"a": ("1", "2", "3", "4", "5"), "b": ("1", "2", "3")}
 
 
 def load_everywhere(stack: Stack) -> None:
-    """Version 3 fails every call; versions 4 and 5 are on server a only, and 5 is silent while it is `hanging`."""
+    """Version 3 fails every call; versions 4 and 5 are on server a only, and 5 is silent while it is `hanging`.
+
+    Model n has version 1 alone.
+    """
     for server, versions in VERSIONS.items():
         load(stack, server, versions)
 
@@ -65,19 +70,32 @@ def load(stack: Stack, server: str, versions: tuple[str, ...]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.py").write_text(MODEL.replace("{version}", version))
     (repository / "m" / "config.pbtxt").write_text(CONFIG)
+    other = repository / "n"
+    if not other.exists():
+        shutil.copytree(repository / "m" / "1", other / "1")
+        (other / "config.pbtxt").write_text(CONFIG.replace('"m"', '"n"'))
     with triton.InferenceServerClient(stack.address(f"triton_{server}_grpc")) as client:
         client.load_model("m")
+        client.load_model("n")
 
 
 @contextlib.contextmanager
 def hanging(stack: Stack) -> Generator[None]:
     """Version 5 keeps what it is asked, for the length of the block."""
-    sign = stack.repository("a") / "m" / "5" / "model.py.hang"
-    sign.touch()
+    _sign(stack).touch()
     try:
         yield
     finally:
-        sign.unlink()
+        go_on(stack)
+
+
+def go_on(stack: Stack) -> None:
+    """It answers what it has kept."""
+    _sign(stack).unlink(missing_ok=True)
+
+
+def _sign(stack: Stack) -> Path:
+    return stack.repository("a") / "m" / "5" / "model.py.hang"
 
 
 SLOW = """

@@ -11,7 +11,19 @@ from pathlib import Path
 
 from deploy.envoy.filter import build
 
-PURE = ("abi.h", "message.h", "message.c", "chain.h", "chain.c", "key.h", "key.c", "identifier.h", "identifier.c")
+PURE = (
+    "abi.h",
+    "message.h",
+    "message.c",
+    "chain.h",
+    "chain.c",
+    "key.h",
+    "key.c",
+    "identifier.h",
+    "identifier.c",
+    "bulkhead.h",
+    "bulkhead.c",
+)
 FAULTS = "undefined,local-bounds"
 CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
 """What C leaves undefined ends the process, and so does an index beyond an array; what was never set is never 0."""

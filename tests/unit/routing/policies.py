@@ -10,6 +10,7 @@ from services.routing.domain.policy import (
     Deployment,
     Exhausted,
     Inputs,
+    Limits,
     LoadBalancing,
     Mirror,
     ModelVersion,
@@ -59,6 +60,7 @@ def _routes(model: str) -> st.SearchStrategy[Route]:
         st.sampled_from((0.0, 5.0)),
         st.builds(Retries, st.integers(0, 7)),
         st.none() | st.builds(Mirror, st.sampled_from(VERSIONS), st.integers(1, 10_000)),
+        st.builds(Limits, st.sampled_from((1, 50)), st.sampled_from((0, 9))),
     )
 
 

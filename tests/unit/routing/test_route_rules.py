@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from libs.errors import Invalid, collecting
 from penstock.routing.v1 import route_pb2
-from services.routing.domain.policy import LoadBalancing, Mirror, ModelVersion, Retries, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.routes import check_route
 from services.routing.servers.messages import decode_route, encode_route, merge_route
 
@@ -32,6 +32,7 @@ def good_routes(draw):
         load_balancing=draw(st.sampled_from(LoadBalancing)),
         timeout=timeout / 1000,
         retries=Retries(draw(st.integers(0, 10)), per_try / 1000),
+        limits=Limits(draw(st.integers(1, 100_000)), draw(st.integers(0, 100_000))),
         mirror=draw(st.none() | st.builds(Mirror, others, st.integers(1, 10_000))),
     )
 
@@ -63,6 +64,15 @@ def test_the_default_limit_of_an_attempt_fits_a_short_timeout():
     assert checked(said).retries.per_try_timeout == 0.125
     said = route_pb2.Route(model="m", default_version="1", timeout=Duration(nanos=1_000_000))
     assert checked(said).retries.per_try_timeout == 0.001
+
+
+def test_an_explicit_zero_means_that_nobody_waits():
+    assert checked(route_pb2.Route(model="m", default_version="1", max_waiting=0)).limits == Limits(50, 0)
+
+
+def test_limits_of_calls_have_limits():
+    said = route_pb2.Route(model="m", default_version="1", max_calls=100_001, max_waiting=100_001)
+    assert faults_of(said) == ["route.max_calls", "route.max_waiting"]
 
 
 def test_an_explicit_zero_means_one_attempt():

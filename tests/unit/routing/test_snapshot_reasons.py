@@ -11,6 +11,7 @@ from services.routing.domain.policy import (
     ApiKey,
     Deployment,
     Exhausted,
+    Limits,
     LoadBalancing,
     Mirror,
     ModelVersion,
@@ -40,6 +41,7 @@ def test_routes_are_told_field_by_field():
         timeout=2.5,
         retries=Retries(0, 0.1),
         mirror=Mirror("2", 1050),
+        limits=Limits(7, 0),
     )
     (told,) = reasons({("route", "flights"): (ROUTE, other)}, ())
     assert told.removeprefix("route flights: ").split(", ") == [
@@ -49,6 +51,8 @@ def test_routes_are_told_field_by_field():
         "timeout 5s -> 2.5s",
         "per_try_timeout 2.5s -> 0.1s",
         "max_retries 5 -> 0",
+        "max_calls 50 -> 7",
+        "max_waiting 1000 -> 0",
         "mirror none -> 2:10.5%",
     ]
 

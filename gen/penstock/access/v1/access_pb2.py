@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpenstock/access/v1/access.proto\x12\x12penstock.access.v1\x1a google/protobuf/descriptor.proto*\x83\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0c\n\x08ROLE_ANY\x10\x01\x12\x0f\n\x0bROLE_CALLER\x10\x02\x12\x11\n\rROLE_ENGINEER\x10\x03\x12\x11\n\rROLE_APPROVER\x10\x04\x12\x10\n\x0cROLE_BILLING\x10\x05\x12\x0e\n\nROLE_ADMIN\x10\x06:I\n\x05\x61llow\x12\x1e.google.protobuf.MethodOptions\x18\x8c\x8c\x03 \x03(\x0e\x32\x18.penstock.access.v1.Roleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpenstock/access/v1/access.proto\x12\x12penstock.access.v1\x1a google/protobuf/descriptor.proto*\x94\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0c\n\x08ROLE_ANY\x10\x01\x12\x0f\n\x0bROLE_CALLER\x10\x02\x12\x11\n\rROLE_ENGINEER\x10\x03\x12\x11\n\rROLE_APPROVER\x10\x04\x12\x10\n\x0cROLE_BILLING\x10\x05\x12\x0e\n\nROLE_ADMIN\x10\x06\x12\x0f\n\x0bROLE_URGENT\x10\x07:I\n\x05\x61llow\x12\x1e.google.protobuf.MethodOptions\x18\x8c\x8c\x03 \x03(\x0e\x32\x18.penstock.access.v1.Roleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.access.v1.access_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROLE']._serialized_start=90
-  _globals['_ROLE']._serialized_end=221
+  _globals['_ROLE']._serialized_end=238
 # @@protoc_insertion_point(module_scope)

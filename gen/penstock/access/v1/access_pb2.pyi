@@ -41,6 +41,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """May do everything, hence is named only where nobody else may: keys, limits, and calls between services, which come
     as the local administrator.
     """
+    ROLE_URGENT: _Role.ValueType  # 7
+    """May ask that its inferences go as urgent ones (`x-penstock-priority: high`); says nothing about RPCs."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Role is what a key lets its holder do, `ROLE_ENGINEER` being `engineer` in `x-penstock-roles`."""
@@ -61,6 +63,8 @@ ROLE_ADMIN: Role.ValueType  # 6
 """May do everything, hence is named only where nobody else may: keys, limits, and calls between services, which come
 as the local administrator.
 """
+ROLE_URGENT: Role.ValueType  # 7
+"""May ask that its inferences go as urgent ones (`x-penstock-priority: high`); says nothing about RPCs."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 ALLOW_FIELD_NUMBER: _builtins.int

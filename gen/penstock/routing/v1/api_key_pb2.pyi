@@ -50,7 +50,8 @@ class ApiKey(_message.Message):
     """The principal that revoked it; empty as long as it is good. Output only."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do: at least one of `caller`, `engineer`, `approver`, `billing`, `admin`, each once. Ascending when
+        """What it may do: at least one of `caller`, `engineer`, `approver`, `billing`, `urgent`,
+        `admin`, each once. Ascending when
         returned.
         """
 

@@ -82,6 +82,8 @@ class Route(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAITING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
@@ -94,6 +96,14 @@ class Route(_message.Message):
     """Attempts after the first, fallbacks included. Default 5, at most 10; an explicit 0 means one attempt only."""
     etag: _builtins.str
     """Changes with every write; send it back to update or delete only what was read."""
+    max_calls: _builtins.int
+    """How many calls of the model may be under way at once through one Envoy, retries within them not counted; calls of the
+    class HIGH have as many for themselves, and so have copies. Whoever comes then waits. Default 50, at most 100000.
+    """
+    max_waiting: _builtins.int
+    """How many may wait for their turn, in the order in which they came and no longer than their deadline. Who comes then is
+    refused at once, RESOURCE_EXHAUSTED. Copies never wait. Default 1000, at most 100000; an explicit 0 means nobody waits.
+    """
     @_builtins.property
     def fallback_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Registered versions, tried in this order when the chosen one fails, each different from the others. At most 4. The
@@ -139,14 +149,21 @@ class Route(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         mirror: Global___Mirror | None = ...,
+        max_calls: _builtins.int = ...,
+        max_waiting: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "max_retries", b"max_retries", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_retries", b"max_retries", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_calls", b"max_calls", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
     _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
+    _WhichOneofReturnType__max_waiting: _TypeAlias = _typing.Literal["max_waiting"]  # noqa: Y015
+    _WhichOneofArgType__max_waiting: _TypeAlias = _typing.Literal["_max_waiting", b"_max_waiting"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_retries) -> _WhichOneofReturnType__max_retries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_waiting) -> _WhichOneofReturnType__max_waiting | None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
 
@@ -154,8 +171,8 @@ Global___Route: _TypeAlias = Route  # noqa: Y015
 class Mirror(_message.Message):
     """Mirror has a part of a route's calls copied to another version, whose answers nobody gets: the caller's answer, latency
     and deadline are as without it. Copied are calls that pin no version, streams' messages and experiments' included. A copy
-    is tried once, within its caller's deadline or else the route's `timeout`, and is dropped while 100 copies of all routes
-    are on their way through an Envoy. It has a record of its own (hop `mirror`), is no exposure, and is charged to the
+    is tried once, within its caller's deadline or else the route's `timeout`, and is dropped while `max_calls`
+    copies of the model, or 1,000 of all models, are under way through an Envoy. It has a record of its own (hop `mirror`), is no exposure, and is charged to the
     account `@mirror`, never to the caller's tenant.
     """
 

@@ -1,0 +1,68 @@
+#include "limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "call.h"
+
+enum { ITS_TURN = 1, FAULT_ROOM = 120 };
+
+static bool is(view text, view other) { return text.length == other.length && !memcmp(text.ptr, other.ptr, text.length); }
+
+// Whether roles, with commas between them, name this one.
+static bool names(view roles, view wanted) {
+  for (char *at = roles.ptr, *end = roles.ptr + roles.length; at < end;) {
+    char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma == NULL ? end : comma;
+    if (is((view){at, (size_t)(stop - at)}, wanted)) return true;
+    at = stop + 1;
+  }
+  return false;
+}
+
+// Whoever may ask to be urgent and does. Without roles it is the local administrator, as everywhere.
+static class class_of(void *envoy, bool copies) {
+  if (copies) return COPY;
+  view asked = header_of(envoy, TEXT("x-penstock-priority"), NULL);
+  if (asked.ptr == NULL || !is(asked, TEXT("high"))) return ORDINARY;
+  view roles = header_of(envoy, TEXT("x-penstock-roles"), NULL);
+  return roles.ptr == NULL || names(roles, TEXT("urgent")) || names(roles, TEXT("admin")) ? URGENT : ORDINARY;
+}
+
+static void call_in(void *scheduler) { envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, ITS_TURN); }
+
+static void turn_away(void *envoy, const place *own) {
+  char fault[FAULT_ROOM];
+  const char *of = own->of == URGENT ? " urgent" : own->of == COPY ? " copied" : "";
+  snprintf(fault, sizeof fault, "the model has %u%s calls under way and %u waiting, as many as its route allows",
+           own->in.most, of, own->of == COPY ? 0 : own->in.most_waiting);
+  refuse(envoy, RESOURCE_EXHAUSTED, fault);
+}
+
+int limits_on_headers(void *envoy, bool copies, turn *call) {
+  const room *into = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
+  if (into == NULL || take_place(into, class_of(envoy, copies), &call->own) == INSIDE) return CONTINUE_HEADERS;
+  if (!copies && into->most_waiting > 0) {
+    call->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
+    call->own.call_in = call_in;
+    call->own.whom = call->scheduler;
+    standing now = wait_for_place(&call->own);
+    call->stopped = now == WAITING;
+    if (now != OUTSIDE) return call->stopped ? STOP_HEADERS : CONTINUE_HEADERS;
+  }
+  turn_away(envoy, &call->own);
+  return STOP_HEADERS;
+}
+
+int limits_on_body(const turn *call) { return call->stopped ? STOP_AND_BUFFER : CONTINUE_BODY; }
+
+int limits_on_trailers(const turn *call) { return call->stopped ? STOP_HEADERS : CONTINUE_HEADERS; }
+
+void limits_on_scheduled(void *envoy, turn *call) {
+  call->stopped = false;
+  envoy_dynamic_module_callback_http_filter_continue_decoding(envoy);
+}
+
+void limits_on_end(turn *call) {
+  leave_place(&call->own);
+  if (call->scheduler != NULL) envoy_dynamic_module_callback_http_filter_scheduler_delete(call->scheduler);
+}
