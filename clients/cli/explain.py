@@ -90,6 +90,8 @@ def health(
         at.console.print(
             f"calls in {c.window.seconds} s: {c.calls}, {c.errors} failed; p50 {p50:.1f} ms, p99 {p99:.1f} ms"
         )
+    if why.health.weight_reason:
+        at.console.print(f"weight {why.health.weight} of 100 on routes that weigh servers: {why.health.weight_reason}")
     rows = [_transition(t) for t in why.transitions[:SHOWN]]
     at.table(("time", "from", "to", "why"), rows, "It has not changed its state.")
 

@@ -20,7 +20,8 @@ Measured = Mapping[str, Statistics]
 
 @dataclass(frozen=True, slots=True)
 class WeighingRules:
-    """A step goes `pull` of the way to the aim, by a factor of at most `longest_step`.
+    """A step goes `pull` of the way to the aim, by a factor of at most `longest_step`; `release` of the way back where
+    too little is known. A server that its weight leaves too few calls for would else be up and down all the time.
 
     `widest` bounds the fastest server's weight over the slowest's, so that the slowest is still measured.
     """
@@ -28,6 +29,7 @@ class WeighingRules:
     least_calls: int = 20
     widest: float = 10.0
     pull: float = 0.25
+    release: float = 0.05
     longest_step: float = 1.25
     told_from: float = 0.1
     """A weight is told anew when it is another by more than this part of the one that was told."""
@@ -76,8 +78,8 @@ def paces(measured: Iterable[Measured], rules: WeighingRules) -> Mapping[str, Pa
 def step(weight: Weight, pace: Pace | None, rules: WeighingRules) -> Weight:
     """The weight one step later; `pace` is None where too little is known."""
     most = math.log(rules.widest) / 2
-    aim = 0.0 if pace is None else _within(-math.log(pace.slowness), most)
-    level = weight.level + _within(rules.pull * (aim - weight.level), math.log(rules.longest_step))
+    aim, part = (0.0, rules.release) if pace is None else (_within(-math.log(pace.slowness), most), rules.pull)
+    level = weight.level + _within(part * (aim - weight.level), math.log(rules.longest_step))
     now = round(EVEN * math.exp(level))
     if abs(now - weight.told) <= rules.told_from * weight.told:
         return Weight(weight.told, weight.reason, level)

@@ -20,7 +20,7 @@ UNITS = [f"unit {n}" for n in range(30)]
 
 async def selected(mesh, unit, **asked):
     request = pb.SelectEndpointRequest(model="picked", unit=unit, **asked)
-    return (await mesh.routing_direct.SelectEndpoint(request, timeout=5)).selection
+    return (await mesh.routing.SelectEndpoint(request, timeout=5)).selection
 
 
 async def out(mesh, *servers):

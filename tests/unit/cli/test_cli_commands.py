@@ -280,6 +280,13 @@ def test_explain_health_lists_targets(penstock):
     assert "server/a  UNKNOWN  no answer in 5 s" in running.printed()
 
 
+def test_explain_health_says_how_a_server_is_weighed(penstock):
+    running = penstock("explain", "health", "server/a")
+    health = TargetHealth(target="server/a", state=HEALTH_STATE_UNKNOWN, weight=64, weight_reason="slow")
+    running.answer("HealthMonitoringService", "ExplainHealth", hm.ExplainHealthResponse(health=health))
+    assert "weight 64 of 100 on routes that weigh servers: slow" in running.printed()
+
+
 def test_spend_groups_as_asked_and_prints_dollars(penstock):
     running = penstock("spend", "--by", "tenant", "--by", "version")
     row = SpendRow(group=["local", "1"], requests=3, compute_us=1500, nanodollars=6_000)

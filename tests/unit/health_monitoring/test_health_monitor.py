@@ -311,9 +311,9 @@ def test_a_slower_server_is_told_a_smaller_weight_step_by_step(told: Told) -> No
     rested = told.times
     told.monitor.weigh(0)
     assert told.times == rested
-    for _ in range(30):
+    for _ in range(100):
         told.monitor.weigh(100)  # the calls are out of the window
-    assert all(abs(weight - 100) <= 10 for weight in told.weights().values())
+    assert all(abs(weight - 100) <= 12 for weight in told.weights().values())
 
 
 async def test_weights_outlive_a_restart(told: Told) -> None:
@@ -328,4 +328,4 @@ async def test_weights_outlive_a_restart(told: Told) -> None:
     await Roster([], after.monitor, lambda _: None, lambda: NOW).restore(Memory(remembered))
     assert after.weights() == {"a": 80}
     after.monitor.weigh(0)
-    assert after.weights() == {"a": 80}  # 85 by now: not yet worth telling
+    assert after.weights() == {"a": 80}  # 81 by now: not yet worth telling

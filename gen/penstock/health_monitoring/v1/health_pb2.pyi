@@ -115,7 +115,7 @@ class TargetHealth(_message.Message):
     weight: _builtins.int
     """Only for SERVER: its share of the calls on routes that weigh servers by response time, 100 being the mean. It follows
     1/p99, each model version's compared with the same version's on other servers, from 20 calls in the window on; with
-    fewer, or with nothing to compare, it goes back to 100. Within 32 to 316; every 5 s a step of at most a quarter;
+    fewer, or with nothing to compare, it slowly goes back to 100. Within 32 to 316; every 5 s a step of at most a quarter;
     told when it is another by more than a tenth.
     """
     weight_reason: _builtins.str
