@@ -29,11 +29,11 @@ class WebAnswer:
 def ask(rest: Rest, method: str, message: Message, kind: str = BINARY, **headers: str) -> WebAnswer:
     data = message.SerializeToString()
     body = struct.pack(">BI", 0, len(data)) + data
-    if kind == TEXT:
+    if "-text" in kind:
         body = base64.b64encode(body)
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = rest.call("POST", method, body, {"content-type": kind, "accept": kind, "x-grpc-web": "1", **given})
-    return _read(answer, text=kind == TEXT)
+    return _read(answer, text="-text" in kind)
 
 
 def _read(answer: Answer, *, text: bool) -> WebAnswer:

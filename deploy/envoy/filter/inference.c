@@ -80,9 +80,21 @@ void inference_is_none(void *envoy) {
   envoy_dynamic_module_callback_http_clear_route_cache(envoy);
 }
 
+static bool is(view text, view other) {
+  return text.length == other.length && memcmp(text.ptr, other.ptr, other.length) == 0;
+}
+
+// As browsers speak gRPC. Envoy has a filter that turns it into gRPC, behind a listener of its own.
+static bool is_grpc_web(view type) {
+  view web = TEXT("application/grpc-web");
+  if (type.length < web.length || memcmp(type.ptr, web.ptr, web.length) != 0) return false;
+  view rest = {type.ptr + web.length, type.length - web.length};
+  return rest.length == 0 || is(rest, TEXT("+proto")) || is(rest, TEXT("-text")) || is(rest, TEXT("-text+proto"));
+}
+
 bool is_inference(void *envoy) {
-  view wanted = TEXT("/inference.GRPCInferenceService/ModelInfer"), path = header_of(envoy, TEXT(":path"), NULL);
-  return path.length == wanted.length && memcmp(path.ptr, wanted.ptr, wanted.length) == 0;
+  return is(header_of(envoy, TEXT(":path"), NULL), TEXT("/inference.GRPCInferenceService/ModelInfer")) &&
+         !is_grpc_web(header_of(envoy, TEXT("content-type"), NULL));
 }
 
 static bool read_call(void *envoy, bool mesh, int last) {

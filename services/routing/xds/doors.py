@@ -16,7 +16,7 @@ NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
 PERMISSION_DENIED, UNIMPLEMENTED, INTERNAL = 7, 12, 13
-OVERWRITE = 2
+ADD_IF_ABSENT, OVERWRITE = 1, 2
 LONGEST_SILENCE = 300.0
 """Seconds after which a call is ended in which neither side has said anything."""
 
@@ -42,6 +42,7 @@ ENCODING = "x-penstock-encoding"
 """Says again how a caller's messages are compressed: gRPC keeps that from whoever answers them."""
 PROTOCOL_REST = "/v2"
 """The REST form of the inference protocol."""
+GRPC_WEB = r"application/grpc-web(-text)?(\+proto)?"
 REST = "/v1"
 """The REST form of our own services: Envoy turns it into their methods, behind a listener of its own."""
 HEALTH_SECONDS = 2.0
@@ -59,9 +60,21 @@ def table() -> tuple[str, Message]:
         "name": "doors",
         "domains": ["*"],
         "request_body_buffer_limit": {"value": LARGEST_BODY},
-        "routes": [*_inference(), *_services()],
+        "routes": [_browsers(), *_inference(), *_services()],
     }
     return DEFAULT, RouteConfiguration(name=DEFAULT, virtual_hosts=[host])
+
+
+def _browsers() -> dict[str, Any]:
+    """What comes as gRPC-Web is gRPC on its second hop, and finds its way there as any call does."""
+    form = {"name": "content-type", "string_match": {"safe_regex": {"regex": GRPC_WEB}}}
+    principal = header("x-penstock-principal", "local", ADD_IF_ABSENT)
+    return {
+        "name": "grpc-web",
+        "match": {"prefix": "/", "headers": [form]},
+        "request_headers_to_add": [principal],
+        "route": _to("grpc_web"),
+    }
 
 
 def _inference() -> Iterator[dict[str, Any]]:

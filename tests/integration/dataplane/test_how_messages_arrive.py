@@ -140,7 +140,9 @@ def test_compressed_messages_are_refused_on_the_mesh(data_plane: DataPlane):
     assert (answer.code, answer.text) == ("UNIMPLEMENTED", "the mesh takes one uncompressed ModelInferRequest")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/grpc-web", "application/grp", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/grpc-webby", "application/grpc-web+json", "application/grp", ""]
+)
 def test_other_content_types_are_refused_and_their_keys_are_not_recorded(data_plane: DataPlane, kind: str):
     address = data_plane.stack.address("ingress")
     headers = over_http1(address, SMALL, {"content-type": kind, "x-request-id": kind or "none"})

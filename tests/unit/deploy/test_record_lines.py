@@ -19,9 +19,9 @@ LINE = (
 )
 
 
-def test_both_listeners_write_the_fields_in_the_order_that_is_read():
+def test_each_listener_writes_the_fields_in_the_order_that_is_read():
     lines = re.findall(r'inline_string: "\\n1\\t(.*)\\n"', BOOTSTRAP.read_text())
-    assert [line.split("\\t")[1] for line in lines] == ["ingress", "mesh"]
+    assert [line.split("\\t")[1] for line in lines] == ["ingress", "mesh", "mirror"]
     for line in lines:
         assert len(line.split("\\t")) == len(NAMES)
     told = re.findall(r"^\| \d+ \| `(\w+)` \|", README.read_text(), re.MULTILINE)
