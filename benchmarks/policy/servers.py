@@ -1,4 +1,4 @@
-"""Penstock's Envoy, routing's part of the policy, and a server behind both."""
+"""Penstock's Envoy with its keeper, routing's part of the policy, and a server behind both."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Running:
 @contextlib.contextmanager
 def running(routes: int) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, contextlib.ExitStack() as open_ones:
-        stack = Stack(Places.of(Path(folder)), Ports.free(), ("envoy",), durable=False)
+        stack = Stack(Places.of(Path(folder)), Ports.free(), ("envoy", "keeper"), durable=False)
         backend = stack.address(BACKEND)
         open_ones.enter_context(_process("benchmarks.policy.backend", backend))
         open_ones.enter_context(_process("benchmarks.native_path.sink", stack.address("health_monitoring")))
