@@ -37,12 +37,18 @@ from services.routing.stores.limits import PostgresLimits
 from services.routing.stores.routes import PostgresRoutes
 from services.routing.xds.ads import Ads
 from services.routing.xds.export import export
-from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
+from services.routing.xds.messages import (
+    Cluster,
+    ClusterLoadAssignment,
+    RouteConfiguration,
+    ScopedRouteConfiguration,
+    TypedExtensionConfig,
+)
 from services.routing.xds.resources import SnapshotCompiler
 from services.routing.xds.routes import table_name
 
 NAME = "routing"
-RESOURCES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration)
+RESOURCES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration, TypedExtensionConfig)
 SERVICES = [
     access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
     routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name,
@@ -56,12 +62,14 @@ async def build(settings: config.Config) -> serve.App:
     database = Database(settings.postgres_dsn, NAME, MIGRATIONS)
     routes, keys, limits = PostgresRoutes(database), PostgresKeys(database), PostgresLimits(database)
     mesh = open_channel(settings.mesh_address)
-    ads = Ads(clock)
+    ads = Ads(clock, authentication=settings.auth)
     last_known = LastKnownFile(settings.state_dir)
     ears = Ears(last_known.read())
     history = PostgresHistory(database)
     recorder = Recorder(history, clock)
-    compilation = Compilation(ears, SnapshotCompiler().compile, ads.publish, last_known, record=recorder.note)
+    compilation = Compilation(
+        ears, SnapshotCompiler(authentication=settings.auth).compile, ads.publish, last_known, record=recorder.note
+    )
     registry = clients.Registry(mesh)
 
     async def existing(route: Route, before: Route | None) -> None:

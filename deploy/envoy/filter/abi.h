@@ -60,4 +60,9 @@ void envoy_dynamic_module_callback_http_filter_continue_decoding(void *envoy);
 void *envoy_dynamic_module_callback_http_filter_scheduler_new(void *envoy);
 void envoy_dynamic_module_callback_http_filter_scheduler_commit(void *scheduler, uint64_t event);
 void envoy_dynamic_module_callback_http_filter_scheduler_delete(void *scheduler);
+// Counters have an id each, and so many labels. While a configuration is made only.
+int envoy_dynamic_module_callback_http_filter_config_define_counter(void *config, view name, view *labels, size_t count,
+                                                                    size_t *id);
+int envoy_dynamic_module_callback_http_filter_increment_counter(void *envoy, size_t id, view *values, size_t count,
+                                                                uint64_t by);
 void envoy_dynamic_module_callback_log(int level, view text);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "details.h"
+
 view header_of(void *envoy, view name, size_t *count) {
   view value = {NULL, 0};
   envoy_dynamic_module_callback_http_get_header(envoy, REQUEST_HEADERS, name, &value, 0, count);
@@ -54,30 +56,69 @@ static header made(const char *key, const char *value) {
   return (header){key, strlen(key), value, strlen(value)};
 }
 
-// The id as a header of an answer that we make, which no other filter sees. False where there is none yet.
+bool is_grpc(void *envoy) {
+  view grpc = TEXT("application/grpc"), type = header_of(envoy, TEXT("content-type"), NULL);
+  // of other types, also `application/grpc-web`, its own refusals are none that gRPC understands
+  return type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0 &&
+         (type.length == grpc.length || type.ptr[grpc.length] == '+');
+}
+
+enum { MOST_MORE = 4 };
+
+// The id as a header of an answer that we make, which no other filter of ours sees. False where there is none yet.
 static bool id_of(void *envoy, header *made_of) {
   view name = TEXT("x-request-id"), id = header_of(envoy, name, NULL);
   *made_of = (header){name.ptr, name.length, id.ptr, id.length};
   return id.ptr != NULL;
 }
 
-void refuse(void *envoy, int status, const char *message) {
-  char number[4];
+static size_t add(header *all, size_t count, const header *more, size_t more_count) {
+  for (size_t n = 0; n < more_count && n < MOST_MORE; n++) all[count++] = more[n];
+  return count;
+}
+
+static uint32_t http_status_of(int status) {
+  switch (status) {
+    case INVALID_ARGUMENT: return 400;
+    case UNAUTHENTICATED: return 401;
+    case PERMISSION_DENIED: return 403;
+    case NOT_FOUND: return 404;
+    case RESOURCE_EXHAUSTED: return 429;
+    case UNIMPLEMENTED: return 501;
+    default: return 500;
+  }
+}
+
+void refuse_with(void *envoy, int status, const char *reason, const char *message, const header *more, size_t count) {
+  if (!is_grpc(envoy)) {
+    view text = {(char *)message, strlen(message)}, details = {(char *)reason, strlen(reason)};
+    refuse_plainly(envoy, http_status_of(status), text, details, more, count);
+    return;
+  }
+  char number[4], room[DETAILS_ROOM];
   snprintf(number, sizeof number, "%d", status);
-  header headers[5] = {
+  view details = details_of(status, reason, message, room);
+  header headers[6 + MOST_MORE] = {
       made(":status", "200"),
       made("content-type", "application/grpc"),
       made("grpc-status", number),
       made("grpc-message", message),
+      {"grpc-status-details-bin", 23, details.ptr, details.length},
   };
-  size_t count = id_of(envoy, &headers[4]) ? 5 : 4;
-  envoy_dynamic_module_callback_http_send_response_headers(envoy, headers, count, true);
+  size_t said = id_of(envoy, &headers[5]) ? 6 : 5;
+  said = add(headers, said, more, count);
+  envoy_dynamic_module_callback_http_send_response_headers(envoy, headers, said, true);
 }
 
-void refuse_plainly(void *envoy, uint32_t http_status, view text, view details) {
-  header id;
-  size_t count = id_of(envoy, &id) ? 1 : 0;
-  envoy_dynamic_module_callback_http_send_response(envoy, http_status, &id, count, text, details);
+void refuse(void *envoy, int status, const char *reason, const char *message) {
+  refuse_with(envoy, status, reason, message, NULL, 0);
+}
+
+void refuse_plainly(void *envoy, uint32_t http_status, view text, view details, const header *more, size_t count) {
+  header headers[1 + MOST_MORE];
+  size_t said = id_of(envoy, &headers[0]) ? 1 : 0;
+  said = add(headers, said, more, count);
+  envoy_dynamic_module_callback_http_send_response(envoy, http_status, headers, said, text, details);
 }
 
 void fail(void *envoy, const char *message) {

@@ -6,7 +6,15 @@
 
 #define TEXT(literal) ((view){literal, sizeof(literal) - 1})
 
-enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12, INTERNAL = 13 };
+enum {
+  INVALID_ARGUMENT = 3,
+  NOT_FOUND = 5,
+  PERMISSION_DENIED = 7,
+  RESOURCE_EXHAUSTED = 8,
+  UNIMPLEMENTED = 12,
+  INTERNAL = 13,
+  UNAUTHENTICATED = 16,
+};
 
 // The first value; one with ptr NULL where there is none. `count` gets how many there are; may be NULL.
 view header_of(void *envoy, view name, size_t *count);
@@ -26,11 +34,17 @@ typedef struct {
 bool open_body(void *envoy, int last, body *opened);
 void close_body(body *opened);
 
-// Answers the call with a gRPC status, and with its id where it has one. `message` is ASCII. Before the route is chosen, not on the way to a server.
-void refuse(void *envoy, int status, const char *message);
+// Answers the call with a gRPC status, a reason of penstock.errors.v1 and its id where it has one; a call that is no gRPC
+// with the HTTP status that is nearest. `message` is ASCII. Before the route is chosen, not on the way to a server.
+void refuse(void *envoy, int status, const char *reason, const char *message);
+// The same, with at most 4 headers more.
+void refuse_with(void *envoy, int status, const char *reason, const char *message, const header *more, size_t count);
 
-// Answers a call that is no gRPC.
-void refuse_plainly(void *envoy, uint32_t http_status, view text, view details);
+// Whether the call is a gRPC one, as Envoy sees it.
+bool is_grpc(void *envoy);
+
+// Answers a call with an HTTP status.
+void refuse_plainly(void *envoy, uint32_t http_status, view text, view details, const header *more, size_t count);
 
 // Ends an attempt as INTERNAL.
 void fail(void *envoy, const char *message);

@@ -4,81 +4,153 @@
 
 #include "call.h"
 #include "identifier.h"
+#include "quota.h"
 
+#define API_KEY TEXT("x-penstock-api-key")
+#define AUTHORIZATION TEXT("authorization")
 #define REQUEST_ID TEXT("x-request-id")
 #define TAG TEXT("x-client-request-id")
 
 enum { MOST_HEADERS = 128, LONGEST_TAG = 128 };  // Envoy lets 100 headers in
 
-static bool begins(const header *one, view prefix) {
-  return one->key_length >= prefix.length && memcmp(one->key, prefix.ptr, prefix.length) == 0;
+typedef struct {
+  header of[MOST_HEADERS];
+  size_t count;
+} headers;
+
+static bool begins(view text, view prefix) {
+  return text.length >= prefix.length && memcmp(text.ptr, prefix.ptr, prefix.length) == 0;
 }
 
-static bool is(const header *one, view name) {
-  return one->key_length == name.length && memcmp(one->key, name.ptr, name.length) == 0;
+static bool is(view text, view other) { return text.length == other.length && begins(text, other); }
+
+static view name_of(const header *one) { return (view){(char *)one->key, one->key_length}; }
+
+static view value_of(const headers *all, view name) {
+  for (size_t n = 0; n < all->count; n++) {
+    if (is(name_of(&all->of[n]), name)) return (view){(char *)all->of[n].value, all->of[n].value_length};
+  }
+  return (view){NULL, 0};
 }
+
+static bool is_bearer(view authorization) { return begins(authorization, TEXT("Bearer penstock_")); }
 
 // Whether callers may not say it. Of Envoy's own headers two may be there by now, which it has set or which nobody reads.
 static bool is_internal(const header *one) {
-  if (one->key_length == 0 || one->key[0] != 'x') return false;
-  if (begins(one, TEXT("x-penstock-"))) {
-    return !is(one, TEXT("x-penstock-routing-key")) && !is(one, TEXT("x-penstock-priority"));
+  view name = name_of(one);
+  if (is(name, AUTHORIZATION)) return is_bearer((view){(char *)one->value, one->value_length});
+  if (name.length == 0 || name.ptr[0] != 'x') return false;
+  if (begins(name, TEXT("x-penstock-"))) {
+    return !is(name, TEXT("x-penstock-routing-key")) && !is(name, TEXT("x-penstock-priority"));
   }
-  if (begins(one, TEXT("x-envoy-"))) {
-    return !is(one, TEXT("x-envoy-internal")) && !is(one, TEXT("x-envoy-external-address"));
+  if (begins(name, TEXT("x-envoy-"))) {
+    return !is(name, TEXT("x-envoy-internal")) && !is(name, TEXT("x-envoy-external-address"));
   }
-  return is(one, TAG);
+  return is(name, TAG);
 }
 
-// Removes one of them: all that Envoy has shown is shown anew afterwards.
-static bool remove_internal(void *envoy, const header *all, size_t count) {
-  for (size_t n = 0; n < count; n++) {
-    if (!is_internal(&all[n])) continue;
-    remove_header(envoy, (view){(char *)all[n].key, all[n].key_length});
+static bool look(void *envoy, headers *all) {
+  all->count = envoy_dynamic_module_callback_http_get_headers_size(envoy, REQUEST_HEADERS);
+  return all->count <= MOST_HEADERS &&
+         envoy_dynamic_module_callback_http_get_headers(envoy, REQUEST_HEADERS, all->of);
+}
+
+// Removes one of them: after that Envoy's headers have to be looked at again.
+static bool remove_internal(void *envoy, const headers *all) {
+  for (size_t n = 0; n < all->count; n++) {
+    if (!is_internal(&all->of[n])) continue;
+    remove_header(envoy, name_of(&all->of[n]));
     return true;
   }
   return false;
 }
 
-static view tag_of(const header *all, size_t count) {
-  for (size_t n = 0; n < count; n++) {
-    if (is(&all[n], REQUEST_ID)) return (view){(char *)all[n].value, all[n].value_length};
-  }
-  return (view){NULL, 0};
+typedef enum { KNOWN, NO_KEY, UNKNOWN_KEY } standing;
+
+static standing identify(const access *known, const headers *all, const caller **who) {
+  *who = local_caller(known);
+  if (!asks_for_keys(known)) return KNOWN;
+  view key = value_of(all, API_KEY), bearer = value_of(all, AUTHORIZATION);
+  if (key.ptr == NULL && is_bearer(bearer)) key = (view){bearer.ptr + 7, bearer.length - 7};
+  *who = key.ptr == NULL ? NULL : caller_with(known, key);
+  if (*who != NULL) return KNOWN;
+  return key.ptr == NULL ? NO_KEY : UNKNOWN_KEY;
 }
 
-static bool set_tag(void *envoy, view tag) {
+// What anybody may ask: whether we are there, and a browser what it may send.
+static bool is_open(const headers *all) {
+  view path = value_of(all, TEXT(":path"));
+  if (is(value_of(all, TEXT(":method")), TEXT("OPTIONS"))) return value_of(all, TEXT("origin")).ptr != NULL;
+  return begins(path, TEXT("/grpc.health.v1.Health/")) || is(path, TEXT("/health")) || is(path, TEXT("/openapi.json")) ||
+         begins(path, TEXT("/v2/health/"));
+}
+
+static void set_tag(void *envoy, view tag, visit *made) {
   char kept[LONGEST_TAG];
   size_t size = tag.length < LONGEST_TAG ? tag.length : LONGEST_TAG;
-  if (size == 0) return false;
+  made->tagged = size > 0;
+  if (size == 0) return;
   memcpy(kept, tag.ptr, size);  // what it points to is gone once a header is set
   set_header(envoy, TAG, (view){kept, size});
+}
+
+static bool set_id(void *envoy) {
+  char id[ID_LENGTH];
+  ids *source = own_ids();
+  if (source == NULL) return false;
+  next_id(source, id);
+  set_header(envoy, REQUEST_ID, (view){id, sizeof id});
   return true;
 }
 
-bool edge_on_headers(void *envoy, bool *tagged) {
-  header all[MOST_HEADERS];
-  size_t count;
-  do {
-    count = envoy_dynamic_module_callback_http_get_headers_size(envoy, REQUEST_HEADERS);
-    if (count > MOST_HEADERS) {
-      refuse(envoy, RESOURCE_EXHAUSTED, "too many headers");
-      return false;
-    }
-    envoy_dynamic_module_callback_http_get_headers(envoy, REQUEST_HEADERS, all);
-  } while (remove_internal(envoy, all, count));
-  *tagged = set_tag(envoy, tag_of(all, count));
-  ids *source = own_ids();
-  if (source == NULL) {
-    refuse(envoy, INTERNAL, "no id could be made for the request");
+// Without roles a service takes a call for the local administrator's: where keys are asked for nobody is to have none.
+static void set_identity(void *envoy, const access *known, const caller *who) {
+  view nobody = TEXT("anonymous");
+  set_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? nobody : who->tenant);
+  set_header(envoy, TEXT("x-penstock-principal"), who == NULL ? nobody : who->principal);
+  if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? (view){"", 0} : who->roles);
+}
+
+static bool refuse_caller(void *envoy, const gate *of, int status, const char *reason, const char *message) {
+  view label = {(char *)reason, strlen(reason)};
+  envoy_dynamic_module_callback_http_filter_increment_counter(envoy, of->refusals, &label, 1, 1);
+  refuse(envoy, status, reason, message);
+  return false;
+}
+
+static bool admit(void *envoy, const gate *of, standing is_known, const caller *who, bool open, visit *made) {
+  if (is_known == NO_KEY && !open) {
+    const char *how = "an API key is required: send it as x-penstock-api-key";
+    return refuse_caller(envoy, of, UNAUTHENTICATED, "API_KEY_REQUIRED", how);
+  }
+  if (is_known == UNKNOWN_KEY) {
+    return refuse_caller(envoy, of, UNAUTHENTICATED, "API_KEY_UNKNOWN", "the API key is not known, or was revoked");
+  }
+  if (who == NULL || !is_metered(envoy)) return true;
+  if (!who->infers) {
+    const char *which = "an inference needs one of the roles: admin, caller, engineer";
+    return refuse_caller(envoy, of, PERMISSION_DENIED, "ROLE_REQUIRED", which);
+  }
+  return take_tokens(envoy, of->limited, who, &made->nearest, &made->left);
+}
+
+bool edge_on_headers(void *envoy, const gate *of, visit *made) {
+  headers all;
+  const caller *who = NULL;
+  if (!look(envoy, &all)) {
+    refuse(envoy, RESOURCE_EXHAUSTED, "INVALID_REQUEST", "too many headers");
     return false;
   }
-  char id[ID_LENGTH];
-  next_id(source, id);
-  set_header(envoy, REQUEST_ID, (view){id, sizeof id});
-  // authentication is off: everyone is the local administrator, which is what no other identity means
-  set_header(envoy, TEXT("x-penstock-tenant"), TEXT("local"));
-  return true;
+  standing is_known = identify(of->known, &all, &who);
+  bool open = is_open(&all);
+  while (remove_internal(envoy, &all)) look(envoy, &all);
+  set_tag(envoy, value_of(&all, REQUEST_ID), made);
+  if (!set_id(envoy)) {
+    refuse(envoy, INTERNAL, "INTERNAL", "no id could be made for the request");
+    return false;
+  }
+  set_identity(envoy, of->known, who);
+  return admit(envoy, of, is_known, who, open, made);
 }
 
 void edge_on_second_hop(void *envoy) {
@@ -88,10 +160,11 @@ void edge_on_second_hop(void *envoy) {
   remove_header(envoy, TEXT("x-penstock-pin"));
 }
 
-void edge_on_answer(void *envoy, bool tagged) {
+void edge_on_answer(void *envoy, const visit *made, bool always) {
+  if (made->nearest != NULL && made->left.left < made->nearest->burst / 2) tell_quota(envoy, made->nearest, made->left);
   view status = answer_header_of(envoy, TEXT("grpc-status"));
-  bool failed = status.ptr != NULL && !(status.length == 1 && status.ptr[0] == '0');
-  if (!tagged && !failed) return;
+  bool failed = status.ptr != NULL && !is(status, TEXT("0"));
+  if (!made->tagged && !failed && !always) return;
   view id = header_of(envoy, REQUEST_ID, NULL);
   if (id.ptr != NULL) set_answer_header(envoy, REQUEST_ID, id);
 }

@@ -1,16 +1,31 @@
-// The edge: what a caller may say of itself, and what only Penstock may.
+// The edge: who calls and how often, what a caller may say of itself, and what only Penstock may.
 
 #pragma once
 
-#include "abi.h"
+#include "access.h"
+#include "buckets.h"
 
-// Takes away every header that only the edge or Envoy may set, gives the request its id and its identity, and keeps the
-// caller's own id as a tag. Whether the call may go on: if not, it has been answered.
-bool edge_on_headers(void *envoy, bool *tagged);
+// The configuration of the filter at the ingress, and Envoy's numbers for what it counts.
+typedef struct {
+  access *known;
+  size_t refusals, limited;
+} gate;
+
+// What the edge keeps of a call.
+typedef struct {
+  bool tagged;           // whether the caller gave it an id of its own
+  const limit *nearest;  // of the limits that it met, the one of which least is left; NULL where it met none
+  withdrawal left;       // of that one
+} visit;
+
+// Takes away every header that only the edge or Envoy may set, gives the request its id, keeps the caller's own id as a
+// tag, says who calls, and takes the call's tokens. Whether the call may go on: if not, it has been answered.
+bool edge_on_headers(void *envoy, const gate *of, visit *made);
 
 // On the second hop, where identity and id are trusted: only what chooses the way of a call is taken away.
 void edge_on_second_hop(void *envoy);
 
-// Tells the caller the id that the records know the request by. One who gave a tag has it on each answer; who did not
-// finds it where he will look for it, on the answers that are errors.
-void edge_on_answer(void *envoy, bool tagged);
+// Tells the caller the id that the records know the request by, and what is left of its limit. One who gave a tag has the
+// id on each answer; who did not finds it where he will look for it, on the answers that are errors. The limit is told as
+// soon as less than half of it is left.
+void edge_on_answer(void *envoy, const visit *made, bool always);

@@ -21,31 +21,26 @@ static bool check_key(void *envoy) {
   char fault[FAULT_ROOM];
   if (count > 1) {
     remove_header(envoy, ROUTING_KEY);
-    refuse(envoy, INVALID_ARGUMENT, "x-penstock-routing-key is given more than once");
+    refuse(envoy, INVALID_ARGUMENT, "INVALID_REQUEST", "x-penstock-routing-key is given more than once");
     return false;
   }
   bool fits = is_key(key, fault);
   if (!fits || key.length == 0) remove_header(envoy, ROUTING_KEY);
-  if (!fits) refuse(envoy, INVALID_ARGUMENT, fault);
+  if (!fits) refuse(envoy, INVALID_ARGUMENT, "INVALID_REQUEST", fault);
   return fits;
 }
 
 static bool check_content_type(void *envoy) {
-  view grpc = TEXT("application/grpc"), type = header_of(envoy, TEXT("content-type"), NULL);
-  // as Envoy sees it: of other types, also `application/grpc-web`, its own refusals are none that gRPC understands
-  if (type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0 &&
-      (type.length == grpc.length || type.ptr[grpc.length] == '+')) {
-    return true;
-  }
+  if (is_grpc(envoy)) return true;
   view text = TEXT("this is a gRPC method: content-type must be application/grpc\n");
-  refuse_plainly(envoy, 415, text, TEXT("not_grpc"));
+  refuse_plainly(envoy, 415, text, TEXT("not_grpc"), NULL, 0);
   return false;
 }
 
 // What cannot be read here is for the slow door to decode. Behind it there is no other.
 static bool hand_over(void *envoy, bool mesh) {
   if (mesh) {
-    refuse(envoy, UNIMPLEMENTED, "the mesh takes one uncompressed ModelInferRequest");
+    refuse(envoy, UNIMPLEMENTED, "INVALID_REQUEST", "the mesh takes one uncompressed ModelInferRequest");
     return false;
   }
   set_header(envoy, TEXT("x-penstock-door"), TEXT("slow"));
@@ -57,11 +52,11 @@ static bool hand_over(void *envoy, bool mesh) {
 // without a route.
 static bool choose(void *envoy, const names *found) {
   if (found->model.size == 0) {
-    refuse(envoy, INVALID_ARGUMENT, "model_name is missing");
+    refuse(envoy, INVALID_ARGUMENT, "INVALID_REQUEST", "model_name is missing");
     return false;
   }
   if (!found->model.fits) {
-    refuse(envoy, NOT_FOUND, "no model can have the name that was given");
+    refuse(envoy, NOT_FOUND, "ROUTE_NOT_FOUND", "no model can have the name that was given");
     return false;
   }
   if (found->version.size > 0) {
@@ -105,11 +100,11 @@ static bool read_call(void *envoy, bool mesh, int last) {
   if (opened) outcome = read_names(all.slices, all.count, &found);
   close_body(&all);
   if (!opened) {
-    refuse(envoy, RESOURCE_EXHAUSTED, "no memory to read the message in");
+    refuse(envoy, RESOURCE_EXHAUSTED, "INTERNAL", "no memory to read the message in");
     return false;
   }
   if (outcome == CUT_SHORT) {
-    refuse(envoy, INVALID_ARGUMENT, "the message is shorter than its frame says");
+    refuse(envoy, INVALID_ARGUMENT, "INVALID_REQUEST", "the message is shorter than its frame says");
     return false;
   }
   return outcome == READ ? choose(envoy, &found) : hand_over(envoy, mesh);

@@ -35,7 +35,7 @@ static void turn_away(void *envoy, const place *own) {
   const char *of = own->of == URGENT ? " urgent" : own->of == COPY ? " copied" : "";
   snprintf(fault, sizeof fault, "the model has %u%s calls under way and %u waiting, as many as its route allows",
            own->in.most, of, own->of == COPY ? 0 : own->in.most_waiting);
-  refuse(envoy, RESOURCE_EXHAUSTED, fault);
+  refuse(envoy, RESOURCE_EXHAUSTED, "MODEL_BUSY", fault);
 }
 
 int limits_on_headers(void *envoy, bool copies, turn *call) {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "abi.h"
+#include "call.h"
 #include "edge.h"
 #include "inference.h"
 #include "limits.h"
@@ -11,43 +11,67 @@
 
 typedef enum { INGRESS, SECOND_HOP, VERSION, BULKHEAD, BULKHEAD_OF_COPIES } kind;
 
-static const kind kinds[] = {INGRESS, SECOND_HOP, VERSION, BULKHEAD, BULKHEAD_OF_COPIES};
+// A filter's configuration: which one it is, and what the one at the ingress knows of callers.
+typedef struct {
+  kind of;
+  gate at;
+} filter;
+
 static const char *const names_of[] = {"ingress", "second-hop", "version", "bulkhead", "bulkhead-of-copies"};
 
 // What a filter keeps of a call.
 typedef struct {
-  kind of;
-  bool ours;    // whether it is an inference, whose body we read or write
-  bool tagged;  // whether the caller gave it an id of its own
-  turn turn;    // of a bulkhead's
+  const filter *in;
+  bool ours;  // whether it is an inference, whose body we read or write
+  visit made;
+  turn turn;  // of a bulkhead's
 } stream;
 
-static bool limits(const stream *call) { return call->of == BULKHEAD || call->of == BULKHEAD_OF_COPIES; }
+static bool is_bulkhead(const stream *call) { return call->in->of == BULKHEAD || call->in->of == BULKHEAD_OF_COPIES; }
 
 static bool is(view text, const char *name) { return text.length == strlen(name) && !memcmp(text.ptr, name, text.length); }
 
 const char *envoy_dynamic_module_on_program_init(void) { return ABI; }
 
-// By the filter's name; NULL, so that Envoy refuses its configuration, for one that is unknown.
-const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, view config) {
-  (void)envoy, (void)config;
-  for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
-    if (is(name, names_of[n])) return &kinds[n];
-  }
+void envoy_dynamic_module_on_http_filter_config_destroy(void *config);
+
+static bool open_gate(gate *at, void *envoy, view config) {
+  view reason = TEXT("reason"), labels[] = {TEXT("limit"), TEXT("tenant"), TEXT("outcome")};
+  at->known = read_access(config);
+  return at->known != NULL &&
+         envoy_dynamic_module_callback_http_filter_config_define_counter(
+             envoy, TEXT("penstock_edge_refusals_total"), &reason, 1, &at->refusals) == 0 &&
+         envoy_dynamic_module_callback_http_filter_config_define_counter(
+             envoy, TEXT("penstock_edge_limited_total"), labels, 3, &at->limited) == 0;
+}
+
+// By the filter's name; NULL, so that Envoy refuses its configuration, for one that is unknown or cannot be read.
+void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, view config) {
+  size_t of = 0, kinds = sizeof names_of / sizeof *names_of;
+  while (of < kinds && !is(name, names_of[of])) of++;
+  filter *made = of == kinds ? NULL : calloc(1, sizeof *made);
+  if (made == NULL) return NULL;
+  made->of = (kind)of;
+  if (made->of != INGRESS || open_gate(&made->at, envoy, config)) return made;
+  envoy_dynamic_module_on_http_filter_config_destroy(made);
   return NULL;
 }
-void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) { (void)config; }
+void envoy_dynamic_module_on_http_filter_config_destroy(void *config) {
+  filter *made = config;
+  forget_access(made->at.known);
+  free(made);
+}
 
 // NULL, with which Envoy answers the call with an error, for want of memory.
-void *envoy_dynamic_module_on_http_filter_new(const void *config, void *envoy) {
+void *envoy_dynamic_module_on_http_filter_new(void *config, void *envoy) {
   (void)envoy;
   stream *call = calloc(1, sizeof *call);
-  if (call != NULL) call->of = *(const kind *)config;
+  if (call != NULL) call->in = config;
   return call;
 }
 void envoy_dynamic_module_on_http_filter_destroy(void *self) {
   stream *call = self;
-  if (limits(call)) limits_on_end(&call->turn);
+  if (is_bulkhead(call)) limits_on_end(&call->turn);
   free(call);
 }
 
@@ -60,9 +84,9 @@ void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *co
 
 // Whether the call may go on to what is for inferences alone; if not, `status` is what Envoy is to do.
 static bool enter(void *envoy, stream *call, int *status) {
-  if (call->of == SECOND_HOP) {
+  if (call->in->of == SECOND_HOP) {
     edge_on_second_hop(envoy);
-  } else if (!edge_on_headers(envoy, &call->tagged)) {
+  } else if (!edge_on_headers(envoy, &call->in->at, &call->made)) {
     *status = STOP_HEADERS;
     return false;
   }
@@ -76,28 +100,28 @@ static bool enter(void *envoy, stream *call, int *status) {
 int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, void *self, bool end) {
   stream *call = self;
   int status;
-  if (call->of == VERSION) return version_on_headers(envoy, &call->ours, end);
-  if (limits(call)) return limits_on_headers(envoy, call->of == BULKHEAD_OF_COPIES, &call->turn);
-  return enter(envoy, call, &status) ? inference_on_headers(envoy, call->of == SECOND_HOP, end) : status;
+  if (call->in->of == VERSION) return version_on_headers(envoy, &call->ours, end);
+  if (is_bulkhead(call)) return limits_on_headers(envoy, call->in->of == BULKHEAD_OF_COPIES, &call->turn);
+  return enter(envoy, call, &status) ? inference_on_headers(envoy, call->in->of == SECOND_HOP, end) : status;
 }
 int envoy_dynamic_module_on_http_filter_request_body(void *envoy, void *self, bool end) {
   const stream *call = self;
-  if (limits(call)) return limits_on_body(&call->turn);
+  if (is_bulkhead(call)) return limits_on_body(&call->turn);
   if (!call->ours) return CONTINUE_BODY;
-  return call->of == VERSION ? version_on_body(envoy, end) : inference_on_body(envoy, call->of == SECOND_HOP, end);
+  return call->in->of == VERSION ? version_on_body(envoy, end) : inference_on_body(envoy, call->in->of == SECOND_HOP, end);
 }
 int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, void *self) {
   const stream *call = self;
-  if (limits(call)) return limits_on_trailers(&call->turn);
+  if (is_bulkhead(call)) return limits_on_trailers(&call->turn);
   if (!call->ours) return CONTINUE_HEADERS;
-  return call->of == VERSION ? version_on_trailers(envoy) : inference_on_trailers(envoy, call->of == SECOND_HOP);
+  return call->in->of == VERSION ? version_on_trailers(envoy) : inference_on_trailers(envoy, call->in->of == SECOND_HOP);
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, void *self, bool end) {
   (void)end;
   const stream *call = self;
-  if (call->of == VERSION && call->ours) version_on_answer(envoy);
-  if (call->of == INGRESS) edge_on_answer(envoy, call->tagged || !call->ours);
+  if (call->in->of == VERSION && call->ours) version_on_answer(envoy);
+  if (call->in->of == INGRESS) edge_on_answer(envoy, &call->made, !call->ours);
   return CONTINUE_HEADERS;
 }
 int envoy_dynamic_module_on_http_filter_response_body(void *envoy, void *self, bool end) {

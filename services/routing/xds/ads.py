@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 from libs.clock import Clock
 from services.routing.domain.proxies import Proxy, Rejection
 from services.routing.domain.snapshot import Snapshot
-from services.routing.xds.conversation import Conversation, Request, Response
+from services.routing.xds.conversation import Conversation, Request, Resources, Response
 from services.routing.xds.messages import AdsServicer, DeltaDiscoveryResponse, add_ads
 from services.routing.xds.resources import without_policy
 from services.routing.xds.routes import table_name
@@ -39,8 +39,9 @@ _InForce = list[tuple[Snapshot, bool, frozenset[str]]]
 class Ads:
     """Belongs to one event loop. The first snapshot is awaited: an Envoy is never told that there is nothing."""
 
-    def __init__(self, clock: Clock, *, linger_seconds: float = LINGER_SECONDS) -> None:
+    def __init__(self, clock: Clock, *, authentication: bool = False, linger_seconds: float = LINGER_SECONDS) -> None:
         self._clock = clock
+        self._authentication = authentication
         self._linger = linger_seconds
         self._newest: Snapshot | None = None
         self._streams: dict[str, _Stream] = {}
@@ -82,7 +83,7 @@ class Ads:
         if first is None:
             return
         name = first.node.id
-        stream = _Stream(self._linger, kept=kept)
+        stream = _Stream(self._linger, without_policy(authentication=self._authentication), kept=kept)
         if self._newest is not None:
             stream.aim(self._newest)
         self._arrive(name, first.node, stream)
@@ -159,12 +160,12 @@ class Ads:
 class _Stream:
     """One Envoy's conversation, driven: a change of the target or a request wakes it."""
 
-    def __init__(self, linger: float, *, kept: bool) -> None:
+    def __init__(self, linger: float, before: Resources, *, kept: bool) -> None:
         self.snapshot: Snapshot | None = None
         self._kept = kept
         self._told = ""
         self._conversation = Conversation()
-        self._conversation.aim(without_policy(), whole=False)
+        self._conversation.aim(before, whole=False)
         self._linger = linger
         self._news = asyncio.Event()
 

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from services.routing.domain.snapshot import Resource
-from services.routing.xds.resources import CDS, EDS, RDS, SRDS
+from services.routing.xds.resources import CDS, ECDS, EDS, RDS, SRDS
 
 Resources = Mapping[str, Mapping[str, Resource]]
 RESPONSE_BYTES = 1024 * 1024
@@ -87,7 +87,7 @@ class Conversation:
     """With one Envoy, over one stream."""
 
     def __init__(self) -> None:
-        self._types = {url: _Type() for url in (CDS, EDS, SRDS, RDS)}
+        self._types = {url: _Type() for url in (ECDS, CDS, EDS, SRDS, RDS)}
         self._in_flight: dict[str, Response] = {}
         self._count = 0
         self._target: Resources = {}
@@ -154,10 +154,14 @@ class Conversation:
             return False
         if not (self._types[CDS].known and self._types[SRDS].known):
             return False
-        return not any(self._missing(url) for url in (CDS, EDS, SRDS, RDS)) and self._endpoints_known()
+        return not any(self._missing(url) for url in (ECDS, CDS, EDS, SRDS, RDS)) and self._endpoints_known()
 
     def next(self) -> list[Response]:
         """What to send now; empty while Envoy still has something to acknowledge, or has all."""
+        access = list(self._send(ECDS, self._missing(ECDS)))  # it depends on nothing, and nothing on it
+        return [*access, *self._next_policy()]
+
+    def _next_policy(self) -> list[Response]:
         if CDS not in self._waiting():
             clusters = list(self._send(CDS, self._missing(CDS)))
             if clusters:

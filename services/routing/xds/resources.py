@@ -8,19 +8,21 @@ from google.protobuf.message import Message
 
 from services.routing.domain.compiler import Compiler
 from services.routing.domain.latest import Latest
-from services.routing.domain.policy import Inputs
+from services.routing.domain.policy import ApiKey, Inputs, RateLimit
 from services.routing.domain.snapshot import Resource, Snapshot
-from services.routing.xds import clusters, doors, routes
+from services.routing.xds import access, clusters, doors, routes
 from services.routing.xds.messages import (
     Cluster,
     ClusterLoadAssignment,
     RouteConfiguration,
     ScopedRouteConfiguration,
+    TypedExtensionConfig,
     type_url,
 )
 
 CDS, EDS = type_url(Cluster), type_url(ClusterLoadAssignment)
 SRDS, RDS = type_url(ScopedRouteConfiguration), type_url(RouteConfiguration)
+ECDS = type_url(TypedExtensionConfig)
 
 Value = TypeVar("Value")
 
@@ -28,8 +30,10 @@ Value = TypeVar("Value")
 class SnapshotCompiler:
     """Inputs to snapshot. Like the compiler inside it remembers the last one, and makes only what differs anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, authentication: bool = False) -> None:
+        self._authentication = authentication
         self._compiler = Compiler()
+        self._gates = Latest(self._gate_of)
         self._sets = _Encoder(clusters.server_set)
         self._chains = _Encoder(clusters.composite, lambda _, shape: shape)
         self._endpoints = _Encoder(clusters.assignment)
@@ -39,7 +43,7 @@ class SnapshotCompiler:
 
     def compile(self, inputs: Inputs) -> Snapshot:
         policy = self._compiler.compile(inputs)
-        sets, doors_only = policy.server_sets, without_policy()
+        sets, doors_only = policy.server_sets, without_policy(authentication=self._authentication)
         tables = {routes.table_name(model): found for model, found in policy.models.items()}
         return Snapshot(
             policy,
@@ -48,29 +52,39 @@ class SnapshotCompiler:
                 EDS: self._endpoints({name: found for name, found in sets.items() if not found.named}),
                 RDS: {**doors_only[RDS], **self._tables(tables)},
                 SRDS: self._scoped(tuple(policy.models)),
+                ECDS: self._gates(inputs.keys, inputs.limits),
             },
         )
 
     def _scope_of(self, models: tuple[str, ...]) -> dict[str, Resource]:
-        return {**without_policy()[SRDS], **self._scopes({routes.table_name(model): model for model in models})}
+        return {
+            **without_policy(authentication=self._authentication)[SRDS],
+            **self._scopes({routes.table_name(model): model for model in models}),
+        }
+
+    def _gate_of(self, keys: tuple[ApiKey, ...], limits: tuple[RateLimit, ...]) -> dict[str, Resource]:
+        made = access.gate(access.INGRESS, authentication=self._authentication, keys=keys, limits=limits)
+        return {access.INGRESS: _resource(made)}
 
 
-def compile_snapshot(inputs: Inputs) -> Snapshot:
+def compile_snapshot(inputs: Inputs, *, authentication: bool = False) -> Snapshot:
     """From nothing but the inputs."""
-    return SnapshotCompiler().compile(inputs)
+    return SnapshotCompiler(authentication=authentication).compile(inputs)
 
 
 @cache
-def without_policy() -> Mapping[str, Mapping[str, Resource]]:
-    """What an Envoy may have before there is any policy: the doors to the services.
+def without_policy(*, authentication: bool) -> Mapping[str, Mapping[str, Resource]]:
+    """What an Envoy may have before there is any policy: the doors to the services, shut where keys are asked for.
 
     With one cluster: an Envoy that starts opens no listener, the mesh's neither, before it has heard of clusters.
     """
     table, scope = doors.table(), doors.scope()
+    gate = access.gate(access.INGRESS, authentication=authentication, keys=(), limits=())
     return {
         CDS: {clusters.UNSERVED: _resource(clusters.unserved())},
         RDS: {doors.DEFAULT: _resource(table[1])},
         SRDS: {doors.DEFAULT: _resource(scope[1])},
+        ECDS: {access.INGRESS: _resource(gate)},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from concurrent import futures
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import DataPlane
+from tests.integration.dataplane.services import SERVICES, Service
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +45,17 @@ def data_plane(shared_plane: DataPlane) -> DataPlane:
 def ingress(data_plane: DataPlane) -> Iterator[grpc.Channel]:
     with data_plane.channel() as channel:
         yield channel
+
+
+@pytest.fixture(scope="session")
+def services(shared_plane: DataPlane) -> Iterator[dict[str, Service]]:
+    """Something that listens where each service would; routing's port belongs to the ADS server of these tests."""
+    started, servers = {name: Service(name) for name in SERVICES if name != "routing"}, []
+    for name, service in started.items():
+        server = grpc.server(futures.ThreadPoolExecutor(4), handlers=(service,))
+        assert server.add_insecure_port(shared_plane.stack.address(name))
+        server.start()
+        servers.append(server)
+    yield started
+    for server in servers:
+        server.stop(None)

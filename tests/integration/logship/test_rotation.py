@@ -10,11 +10,13 @@ import grpc
 import pytest
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
+from google.protobuf.any_pb2 import Any
 
 from deploy.envoy.logship.record_log import RecordLog
 from deploy.local.places import Places
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
+from services.routing.xds.resources import ECDS, without_policy
 from tests.integration.logship.conftest import Companion
 from tests.polling import eventually_async
 
@@ -24,14 +26,18 @@ ROTATE_BYTES = 20_000
 
 
 class NoPolicy(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
-    """Tells Envoy at once that there is none, for which it would wait half a minute."""
+    """Tells Envoy at once that everybody may call and nothing is served, for which it would wait half a minute."""
 
     def DeltaAggregatedResources(self, request_iterator, context):
         asked = set()
         for request in request_iterator:
             if request.type_url not in asked:
                 asked.add(request.type_url)
-                yield DeltaDiscoveryResponse(type_url=request.type_url, nonce="1", system_version_info="1")
+                answer = DeltaDiscoveryResponse(type_url=request.type_url, nonce="1", system_version_info="1")
+                if request.type_url == ECDS:
+                    ((name, gate),) = without_policy(authentication=False)[ECDS].items()
+                    answer.resources.add(name=name, version="1", resource=Any(type_url=ECDS, value=gate.body))
+                yield answer
 
 
 @pytest.fixture(scope="module")

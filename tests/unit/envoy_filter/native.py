@@ -8,22 +8,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from deploy.envoy.filter import build
 
-PURE = (
-    "abi.h",
-    "message.h",
-    "message.c",
-    "chain.h",
-    "chain.c",
-    "key.h",
-    "key.c",
-    "identifier.h",
-    "identifier.c",
-    "bulkhead.h",
-    "bulkhead.c",
-)
+_PARTS = ("message", "chain", "key", "identifier", "bulkhead", "sha256", "access", "buckets", "details")
+PURE = ("abi.h", *(f"{part}.{kind}" for part in _PARTS for kind in "hc"))
 FAULTS = "undefined,local-bounds"
 CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
 """What C leaves undefined ends the process, and so does an index beyond an array; what was never set is never 0."""
@@ -33,6 +23,7 @@ LONGEST_NAME = 127
 _LONGEST_FIELDS = 2 * (2 + LONGEST_NAME)
 _FAULT_ROOM = 100
 _ID_LENGTH = 36
+_DETAILS_ROOM = 1024
 _NO_ACCESS = 0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -73,6 +64,81 @@ class _Ids(ctypes.Structure):
     _fields_ = (("origin", ctypes.c_uint64), ("count", ctypes.c_uint64))
 
 
+class Limit(ctypes.Structure):
+    _fields_ = (
+        ("name", View),
+        ("tenant", View),
+        ("of_unit", ctypes.c_bool),
+        ("shadow", ctypes.c_bool),
+        ("interval", ctypes.c_uint64),
+        ("burst", ctypes.c_uint64),
+        ("hash", ctypes.c_uint64),
+    )
+
+
+class Caller(ctypes.Structure):
+    _fields_ = (
+        ("hash", ctypes.c_uint8 * 32),
+        ("tenant", View),
+        ("principal", View),
+        ("roles", View),
+        ("infers", ctypes.c_bool),
+        ("own", ctypes.POINTER(Limit)),
+        ("each", ctypes.POINTER(Limit)),
+        ("owns", ctypes.c_size_t),
+        ("eachs", ctypes.c_size_t),
+        ("tenant_hash", ctypes.c_uint64),
+    )
+
+
+class Withdrawal(ctypes.Structure):
+    _fields_ = (("taken", ctypes.c_bool), ("left", ctypes.c_uint64), ("wait", ctypes.c_uint64))
+
+
+@dataclass(frozen=True)
+class Who:
+    """A caller as the filter knows it; limits by name, its tenant's own and those of each, in any order."""
+
+    tenant: bytes
+    principal: bytes
+    roles: bytes
+    infers: bool
+    limits: frozenset[bytes]
+
+
+class Access:
+    """Who may call, read from a text."""
+
+    def __init__(self, library: ctypes.CDLL, known: int) -> None:
+        self._library = library
+        self._known = known
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._library.forget_access(self._known)
+
+    def asks(self) -> bool:
+        return self._library.asks_for_keys(self._known)
+
+    def caller(self, key: bytes) -> Who | None:
+        guarded = Guarded(key)
+        return _who(self._library.caller_with(self._known, guarded.view))
+
+    def local(self) -> Who | None:
+        return _who(self._library.local_caller(self._known))
+
+    def buckets(self, key: bytes, unit: bytes) -> dict[bytes, int]:
+        """By limit, the bucket that a call with this key counts against."""
+        held, guarded = Guarded(key), Guarded(unit)
+        found = self._library.caller_with(self._known, held.view)
+        return {
+            _text(limit.name): self._library.bucket_of(ctypes.byref(limit), found, guarded.view)
+            for limit in _limits(found.contents)
+        }
+
+
 class Guarded:
     """Bytes behind which lies a page that nobody may touch."""
 
@@ -103,6 +169,16 @@ class Filters:
             ("is_key", ctypes.c_bool, (View, ctypes.POINTER(ctypes.c_char))),
             ("next_id", None, (ctypes.POINTER(_Ids), ctypes.POINTER(ctypes.c_char))),
             ("own_ids", ctypes.POINTER(_Ids), ()),
+            ("sha256", None, (ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_char))),
+            ("read_access", ctypes.c_void_p, (View,)),
+            ("forget_access", None, (ctypes.c_void_p,)),
+            ("asks_for_keys", ctypes.c_bool, (ctypes.c_void_p,)),
+            ("caller_with", ctypes.POINTER(Caller), (ctypes.c_void_p, View)),
+            ("local_caller", ctypes.POINTER(Caller), (ctypes.c_void_p,)),
+            ("bucket_of", ctypes.c_uint64, (ctypes.POINTER(Limit), ctypes.POINTER(Caller), View)),
+            ("take_token", Withdrawal, (ctypes.c_uint64,) * 4),
+            ("return_token", None, (ctypes.c_uint64,) * 2),
+            ("details_of", View, (ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char))),
         ):
             function = getattr(self._library, name)
             function.restype, function.argtypes = answer, arguments
@@ -132,11 +208,32 @@ class Filters:
         """Empty where the key is fit."""
         guarded = Guarded(key)
         room = Guarded(bytes(_FAULT_ROOM))
-        text = ctypes.cast(room.view.ptr or 0, ctypes.POINTER(ctypes.c_char))
-        fits = self._library.is_key(guarded.view, text)
+        fits = self._library.is_key(guarded.view, _characters(room))
         fault = room.content().partition(b"\0")[0].decode("ascii")
         assert fits == (not fault)
         return fault
+
+    def sha256(self, content: bytes) -> bytes:
+        guarded, room = Guarded(content), Guarded(bytes(32))
+        self._library.sha256(guarded.view.ptr, len(content), _characters(room))
+        return room.content()
+
+    def access(self, text: bytes) -> Access | None:
+        """None where the text cannot be read."""
+        guarded = Guarded(text)
+        known = self._library.read_access(guarded.view)
+        return Access(self._library, known) if known else None
+
+    def take(self, bucket: int, now: int, interval: int, burst: int) -> Withdrawal:
+        return self._library.take_token(bucket, now, interval, burst)
+
+    def give_back(self, bucket: int, interval: int) -> None:
+        self._library.return_token(bucket, interval)
+
+    def details(self, status: int, reason: str, message: str) -> str:
+        room = Guarded(bytes(_DETAILS_ROOM))
+        made = self._library.details_of(status, reason.encode(), message.encode(), _characters(room))
+        return room.content()[: made.length].decode("ascii")
 
     def ids(self, origin: int, first: int, count: int) -> list[str]:
         """So many of an origin, from a count on."""
@@ -150,7 +247,7 @@ class Filters:
         made = []
         for _ in range(count):
             room = Guarded(bytes(_ID_LENGTH))
-            self._library.next_id(source, ctypes.cast(room.view.ptr or 0, ctypes.POINTER(ctypes.c_char)))
+            self._library.next_id(source, _characters(room))
             made.append(room.content().decode("ascii"))
         return made
 
@@ -168,3 +265,24 @@ def compiled(folder: Path) -> Filters:
 
 def _views(guarded: Sequence[Guarded]) -> ctypes.Array[View]:
     return (View * len(guarded))(*(one.view for one in guarded))
+
+
+def _characters(room: Guarded) -> ctypes._Pointer[ctypes.c_char]:
+    return ctypes.cast(room.view.ptr or 0, ctypes.POINTER(ctypes.c_char))
+
+
+def _text(of: View) -> bytes:
+    return ctypes.string_at(of.ptr, of.length) if of.length else b""
+
+
+def _limits(of: Caller) -> list[Limit]:
+    return [*of.own[: of.owns], *of.each[: of.eachs]]
+
+
+def _who(found: ctypes._Pointer[Caller]) -> Who | None:
+    if not found:
+        return None
+    of = found.contents
+    names = [_text(limit.name) for limit in _limits(of)]
+    assert len(set(names)) == len(names)
+    return Who(_text(of.tenant), _text(of.principal), _text(of.roles), of.infers, frozenset(names))

@@ -4,12 +4,19 @@ import yaml
 from hypothesis import given, settings
 
 from services.routing.domain.parts import bodies_of, encode, input_groups, named_inputs, resources_of
+from services.routing.domain.policy import ApiKey, Inputs
 from services.routing.servers.texts import LONGEST_TEXT, Texts, cut
-from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
-from services.routing.xds.resources import compile_snapshot
+from services.routing.xds.messages import (
+    Cluster,
+    ClusterLoadAssignment,
+    RouteConfiguration,
+    ScopedRouteConfiguration,
+    TypedExtensionConfig,
+)
+from services.routing.xds.resources import ECDS, compile_snapshot
 from tests.unit.routing.policies import inputs
 
-MESSAGES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration)
+MESSAGES = (Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration, TypedExtensionConfig)
 TEXTS = Texts({message.DESCRIPTOR.name: message for message in MESSAGES})
 
 
@@ -26,6 +33,15 @@ def test_every_part_can_be_written_and_read(given_inputs):
         for name, each in named_inputs(kind, group).items():
             read = yaml.safe_load(TEXTS.yaml(kind, encode(each)))
             assert kind != "route" or read["model"] == name
+
+
+def test_a_text_tells_who_has_a_key_and_not_its_hash():
+    held = ApiKey("aaaaaaaaaaaa", "0123456789abcdef" * 4, "acme", "app", ("caller",))
+    (gate,) = compile_snapshot(Inputs(keys=(held,)), authentication=True).resources[ECDS].values()
+    assert held.sha256.encode() in gate.body
+    text = TEXTS.yaml("TypedExtensionConfig", gate.body)
+    assert "key … acme app caller" in text
+    assert held.sha256 not in text
 
 
 def test_a_long_text_is_cut_at_a_line():

@@ -98,6 +98,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such rate limit. NOT_FOUND."""
     ERROR_REASON_RATE_LIMIT_EXISTS: _ErrorReason.ValueType  # 48
     """The rate limit exists already. ALREADY_EXISTS."""
+    ERROR_REASON_API_KEY_REQUIRED: _ErrorReason.ValueType  # 51
+    """The ingress asks for an API key and the call has none. UNAUTHENTICATED."""
+    ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 52
+    """The API key of the call was never made, or was revoked. UNAUTHENTICATED."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 53
+    """A rate limit of the caller is used up. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_MODEL_BUSY: _ErrorReason.ValueType  # 54
+    """The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
     ERROR_REASON_NO_HEALTHY_ENDPOINTS: _ErrorReason.ValueType  # 49
     """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
     ERROR_REASON_BUDGET_SPENT: _ErrorReason.ValueType  # 50
@@ -214,6 +222,14 @@ ERROR_REASON_RATE_LIMIT_NOT_FOUND: ErrorReason.ValueType  # 47
 """No such rate limit. NOT_FOUND."""
 ERROR_REASON_RATE_LIMIT_EXISTS: ErrorReason.ValueType  # 48
 """The rate limit exists already. ALREADY_EXISTS."""
+ERROR_REASON_API_KEY_REQUIRED: ErrorReason.ValueType  # 51
+"""The ingress asks for an API key and the call has none. UNAUTHENTICATED."""
+ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 52
+"""The API key of the call was never made, or was revoked. UNAUTHENTICATED."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 53
+"""A rate limit of the caller is used up. RESOURCE_EXHAUSTED."""
+ERROR_REASON_MODEL_BUSY: ErrorReason.ValueType  # 54
+"""The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
 ERROR_REASON_NO_HEALTHY_ENDPOINTS: ErrorReason.ValueType  # 49
 """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
 ERROR_REASON_BUDGET_SPENT: ErrorReason.ValueType  # 50

@@ -1,0 +1,51 @@
+// Who may call, and how often: what routing says of it, read once and then only looked at.
+//
+// A text of lines, fields apart by one space, none empty:
+//   auth on|off
+//   key <SHA-256 of the key, 64 hexadecimal digits> <tenant> <principal> <role,role…>
+//   limit <name> TENANT|UNIT <tenant, or *> <ns between two tokens> <burst> <enforced|shadow>
+// `auth` stands first. With `off` a key is not looked at, and everyone is tenant and principal `local`, which limits may
+// name too.
+
+#pragma once
+
+#include "abi.h"
+
+typedef struct {
+  view name;
+  view tenant;  // `*`: each
+  bool of_unit;
+  bool shadow;  // what is above is counted, not refused
+  uint64_t interval;
+  uint64_t burst;
+  uint64_t hash;
+} limit;
+
+// Limits that hold for a tenant: its own, then those for each.
+typedef struct {
+  const limit *own, *each;
+  size_t owns, eachs;
+} limits;
+
+typedef struct {
+  uint8_t hash[32];
+  view tenant, principal, roles;
+  bool infers;  // whether its roles allow inferences
+  limits limited;
+  uint64_t tenant_hash;
+} caller;
+
+typedef struct access access;
+
+// NULL where the text is none of that, or memory is short. What it makes lasts until `forget_access`.
+access *read_access(view text);
+void forget_access(access *known);
+
+bool asks_for_keys(const access *known);
+// Whose key this is; NULL where it is nobody's. Whatever its bytes are.
+const caller *caller_with(const access *known, view key);
+// Who everyone is where nobody is asked for a key.
+const caller *local_caller(const access *known);
+
+// The bucket that a call counts against.
+uint64_t bucket_of(const limit *of, const caller *who, view unit);
