@@ -36,7 +36,7 @@ VERSIONS = ("1", "2", FAILS, "4", "5")
 TENANT = "local"
 
 versions = st.sampled_from(("1", "2", *VERSIONS, UNKNOWN))
-units = st.text(string.ascii_letters + string.digits + "-_.,:;/\\%$ ", min_size=1, max_size=24).map(str.strip)
+units = st.text(string.ascii_letters + string.digits + "-_.,:;/\\%$ ", min_size=1, max_size=24)
 calls = st.tuples(units | st.just(""), st.just("") | st.just("") | versions)
 
 
