@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 
 from libs.assignment import BUCKETS, hash64
 from libs.errors import Exhausted, Unavailable
@@ -10,6 +11,8 @@ from services.routing.domain.compiled import Chain, Endpoint, Policy
 from services.routing.domain.explain import Explanation, Why, endpoints_of, explain
 from services.routing.domain.policy import LoadBalancing, ModelVersion
 from services.routing.domain.ring import ring
+
+MOST_OTHERS = 9
 
 
 class How(StrEnum):
@@ -70,7 +73,7 @@ def select(
     elif told.why is Why.VARIANT_NOT_DEPLOYED:
         experiment, variant = "", ""
     sound, first = _candidates(policy, chain, point)
-    order = [sound[place] for place in ring(_members(sound)).walk(point)]
+    order = [sound[place] for place in islice(ring(_members(sound)).walk(point), 1 + MOST_OTHERS)]
     named = policy.server_sets[chain.attempts[0].servers].named
     same = table.load_balancing is LoadBalancing.RING_HASH and not named
     return Selection(

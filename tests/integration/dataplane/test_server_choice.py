@@ -77,7 +77,7 @@ def rings(draw: st.DrawFn) -> Inputs:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(given_inputs=rings(), salt=st.integers(0, 10**6))
 def test_select_names_the_server_that_envoy_takes(
     shared_plane: DataPlane, answerers: tuple[Server, ...], given_inputs: Inputs, salt: int

@@ -104,7 +104,7 @@ class Selection(_message.Message):
 
     @_builtins.property
     def others(self) -> _containers.RepeatedCompositeFieldContainer[_explanation_pb2.Endpoint]:
-        """Servers to try after it, in this order: as they come on the ring after the unit."""
+        """Servers to try after it, in this order: as they come on the ring after the unit. At most 9."""
 
     @_builtins.property
     def chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
