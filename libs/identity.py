@@ -8,6 +8,7 @@ TENANT = "x-penstock-tenant"
 PRINCIPAL = "x-penstock-principal"
 ROLES = "x-penstock-roles"
 REQUEST_ID = "x-request-id"
+PRIORITY = "x-penstock-priority"
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Caller:
     principal: str = "local"
     roles: frozenset[str] = frozenset({"admin"})
     request_id: str = ""
+    priority: str = ""
+    """What the call asks for: `high` is heard where the roles allow it."""
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """As metadata for the next hop."""
@@ -27,6 +30,7 @@ class Caller:
             (PRINCIPAL, self.principal),
             (ROLES, ",".join(sorted(self.roles))),
             (REQUEST_ID, self.request_id),
+            (PRIORITY, self.priority),
         )
         # no role is said too: who does not say is the administrator
         return tuple((name, value) for name, value in pairs if value or name == ROLES)
@@ -50,5 +54,6 @@ def enter(metadata: Mapping[str, str]) -> None:
             principal=metadata.get(PRINCIPAL) or anonymous.principal,
             roles=anonymous.roles if roles is None else frozenset(filter(None, map(str.strip, roles.split(",")))),
             request_id=metadata.get(REQUEST_ID, ""),
+            priority=metadata.get(PRIORITY, ""),
         )
     )
