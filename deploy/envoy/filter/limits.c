@@ -24,8 +24,9 @@ static class class_of(void *envoy, bool copies) {
   if (copies) return COPY;
   view asked = header_of(envoy, TEXT("x-penstock-priority"), NULL);
   if (asked.ptr == NULL || !is(asked, TEXT("high"))) return ORDINARY;
-  view roles = header_of(envoy, TEXT("x-penstock-roles"), NULL);
-  return roles.ptr == NULL || names(roles, TEXT("urgent")) || names(roles, TEXT("admin")) ? URGENT : ORDINARY;
+  size_t said = 0;
+  view roles = header_of(envoy, TEXT("x-penstock-roles"), &said);
+  return said == 0 || names(roles, TEXT("urgent")) || names(roles, TEXT("admin")) ? URGENT : ORDINARY;
 }
 
 static void call_in(void *scheduler) { envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, ITS_TURN); }

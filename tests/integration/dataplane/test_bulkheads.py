@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from services.routing.domain.policy import Deployment, Limits, Mirror, Retries, Route
+from services.routing.domain.keys import key_hash
+from services.routing.domain.policy import ApiKey, Deployment, Limits, Mirror, Retries, Route
 from tests.integration.dataplane import models
 from tests.integration.dataplane.load import under_load
 from tests.integration.dataplane.plane import DataPlane
@@ -111,6 +112,29 @@ def test_the_urgent_have_room_of_their_own(data_plane: DataPlane, ingress: grpc.
             assert under_way(data_plane) == 2 * MOST
             models.go_on(data_plane.stack)
             assert answers(urgent)["OK", ""] == MOST + MOST_WAITING
+
+
+def test_only_a_key_with_the_role_makes_a_call_urgent(data_plane: DataPlane, ingress: grpc.Channel):
+    names = {"caller": "aaaa", "urgent": "bbbb"}
+    texts = {role: f"penstock_{name * 3}_{'s' * 32}" for role, name in names.items()}
+    keys = tuple(
+        ApiKey(name * 3, key_hash(texts[role]), "acme", role, tuple(sorted({"caller", role})))
+        for role, name in names.items()
+    )
+    route = Route("m", "5", retries=Retries(per_try_timeout=30), limits=Limits(1, 0))
+    inputs = data_plane.inputs(routes=(route,), deployments=(Deployment("m", "5", ("a",)),), keys=keys)
+    data_plane.apply(inputs, authentication=True)
+
+    def asked(role: str) -> list[tuple[str, str]]:
+        return [("x-penstock-api-key", texts[role]), *URGENT]
+
+    with models.hanging(data_plane.stack), calling(ingress, 1, metadata=asked("caller")) as first:
+        eventually(lambda: under_way(data_plane) == 1)
+        assert models.call(ingress, metadata=asked("caller")).code == "RESOURCE_EXHAUSTED"
+        with calling(ingress, 1, metadata=asked("urgent")) as second:
+            eventually(lambda: under_way(data_plane) == 2)
+            models.go_on(data_plane.stack)
+            assert answers([*first, *second]) == {("OK", ""): 2}
 
 
 def test_copies_have_room_of_their_own_and_do_not_wait(data_plane: DataPlane, ingress: grpc.Channel):
