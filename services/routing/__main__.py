@@ -68,7 +68,11 @@ async def build(settings: config.Config) -> serve.App:
     history = PostgresHistory(database)
     recorder = Recorder(history, clock)
     compilation = Compilation(
-        ears, SnapshotCompiler(authentication=settings.auth).compile, ads.publish, last_known, record=recorder.note
+        ears,
+        SnapshotCompiler(authentication=settings.auth, origins=settings.origins).compile,
+        ads.publish,
+        last_known,
+        record=recorder.note,
     )
     registry = clients.Registry(mesh)
 

@@ -1,10 +1,11 @@
 """What routing reads from its environment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.config import Environment
+from libs.config import ConfigError, Environment
 from libs.serve import Address
 
 
@@ -20,6 +21,11 @@ class Config:
     """What is known last is kept here, for a start while everybody else is down; and the first key, in `admin.key`."""
     auth: bool
     """Whether callers need keys. If so, and none was ever made, the first start makes one."""
+    origins: tuple[str, ...]
+    """Of pages that may call, `https://app.example`, or `*`; those of the ingress's own origin always may."""
+
+
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?|\*")
 
 
 def read(variables: Mapping[str, str]) -> Config:
@@ -36,6 +42,17 @@ def read(variables: Mapping[str, str]) -> Config:
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS"),
         state_dir=environment.path("PENSTOCK_STATE_DIR"),
         auth=environment.switch("PENSTOCK_AUTH", default=False),
+        origins=_origins(variables),
     )
     environment.check()
     return config
+
+
+def _origins(variables: Mapping[str, str]) -> tuple[str, ...]:
+    said = variables.get("PENSTOCK_ALLOWED_ORIGINS", "")
+    found = tuple(sorted({origin.lower() for origin in map(str.strip, said.split(",")) if origin}))
+    wrong = [origin for origin in found if not ORIGIN.fullmatch(origin)]
+    if wrong:
+        form = "scheme://host[:port] without a path, or *"
+        raise ConfigError(f"cannot start:\n  PENSTOCK_ALLOWED_ORIGINS: {', '.join(wrong)}: an origin is {form}")
+    return found

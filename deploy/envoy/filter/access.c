@@ -17,6 +17,8 @@ struct access {
   size_t caller_count;
   uint32_t *slots;  // 1 + index of a caller; 0 where none is
   size_t slot_count;
+  view *origins;
+  size_t origin_count;
   caller local;
 };
 
@@ -148,6 +150,9 @@ static bool read_lines(access *known, view text) {
     view kind = cut(&line, ' ');
     if (equal(kind, WORD("key"))) {
       if (!read_caller(line, &known->callers[known->caller_count++])) return false;
+    } else if (equal(kind, WORD("origin"))) {
+      if (line.length == 0) return false;
+      known->origins[known->origin_count++] = line;
     } else if (!equal(kind, WORD("limit")) || !read_limit(line, &known->limits[known->limit_count++])) {
       return false;
     }
@@ -164,7 +169,9 @@ static bool make_room(access *known, view text) {
   known->limits = calloc(lines, sizeof *known->limits);
   known->callers = calloc(lines, sizeof *known->callers);
   known->slots = calloc(known->slot_count, sizeof *known->slots);
-  return known->text != NULL && known->limits != NULL && known->callers != NULL && known->slots != NULL;
+  known->origins = calloc(lines, sizeof *known->origins);
+  return known->text != NULL && known->limits != NULL && known->callers != NULL && known->slots != NULL &&
+         known->origins != NULL;
 }
 
 access *read_access(view text) {
@@ -193,6 +200,7 @@ void forget_access(access *known) {
   free(known->limits);
   free(known->callers);
   free(known->slots);
+  free(known->origins);
   free(known);
 }
 
@@ -206,6 +214,13 @@ const caller *caller_with(const access *known, view key) {
     if (memcmp(one->hash, hash, HASH_SIZE) == 0) return one;
   }
   return NULL;
+}
+
+view allowed_origin(const access *known, view origin) {
+  for (size_t n = 0; n < known->origin_count && origin.ptr != NULL; n++) {
+    if (equal(known->origins[n], origin) || equal(known->origins[n], WORD("*"))) return known->origins[n];
+  }
+  return (view){NULL, 0};
 }
 
 const caller *local_caller(const access *known) { return &known->local; }

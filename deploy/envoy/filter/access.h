@@ -3,6 +3,7 @@
 // A text of lines, fields apart by one space, none empty:
 //   auth on|off
 //   key <SHA-256 of the key, 64 hexadecimal digits> <tenant> <principal> <role,role…>
+//   origin <of pages that may call, as browsers name it, or *>
 //   limit <name> TENANT|UNIT <tenant, or *> <ns between two tokens> <burst> <enforced|shadow>
 // `auth` stands first. With `off` a key is not looked at, and everyone is tenant and principal `local`, which limits may
 // name too.
@@ -46,6 +47,9 @@ bool asks_for_keys(const access *known);
 const caller *caller_with(const access *known, view key);
 // Who everyone is where nobody is asked for a key.
 const caller *local_caller(const access *known);
+
+// What a page of this origin is to be told: its origin, or `*`; NULL where it may not call. It lasts as `known` does.
+view allowed_origin(const access *known, view origin);
 
 // The bucket that a call counts against.
 uint64_t bucket_of(const limit *of, const caller *who, view unit);

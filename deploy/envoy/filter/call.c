@@ -63,7 +63,7 @@ bool is_grpc(void *envoy) {
          (type.length == grpc.length || type.ptr[grpc.length] == '+');
 }
 
-enum { MOST_MORE = 4 };
+enum { MOST_MORE = 8 };
 
 // The id as a header of an answer that we make, which no other filter of ours sees. False where there is none yet.
 static bool id_of(void *envoy, header *made_of) {

@@ -37,7 +37,7 @@ void close_body(body *opened);
 // Answers the call with a gRPC status, a reason of penstock.errors.v1 and its id where it has one; a call that is no gRPC
 // with the HTTP status that is nearest. `message` is ASCII. Before the route is chosen, not on the way to a server.
 void refuse(void *envoy, int status, const char *reason, const char *message);
-// The same, with at most 4 headers more.
+// The same, with at most 8 headers more.
 void refuse_with(void *envoy, int status, const char *reason, const char *message, const header *more, size_t count);
 
 // Whether the call is a gRPC one, as Envoy sees it.

@@ -4,6 +4,7 @@
 
 #include "call.h"
 #include "identifier.h"
+#include "pages.h"
 #include "quota.h"
 
 #define API_KEY TEXT("x-penstock-api-key")
@@ -77,10 +78,14 @@ static standing identify(const access *known, const headers *all, const caller *
   return key.ptr == NULL ? NO_KEY : UNKNOWN_KEY;
 }
 
-// What anybody may ask: whether we are there, and a browser what it may send.
+static bool is_preflight(const headers *all) {
+  return is(value_of(all, TEXT(":method")), TEXT("OPTIONS")) && value_of(all, TEXT("origin")).ptr != NULL &&
+         value_of(all, TEXT("access-control-request-method")).ptr != NULL;
+}
+
+// What anybody may ask: whether we are there, and what may be asked.
 static bool is_open(const headers *all) {
   view path = value_of(all, TEXT(":path"));
-  if (is(value_of(all, TEXT(":method")), TEXT("OPTIONS"))) return value_of(all, TEXT("origin")).ptr != NULL;
   return begins(path, TEXT("/grpc.health.v1.Health/")) || is(path, TEXT("/health")) || is(path, TEXT("/openapi.json")) ||
          begins(path, TEXT("/v2/health/"));
 }
@@ -111,27 +116,30 @@ static void set_identity(void *envoy, const access *known, const caller *who) {
   if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? (view){"", 0} : who->roles);
 }
 
-static bool refuse_caller(void *envoy, const gate *of, int status, const char *reason, const char *message) {
+static bool refuse_caller(void *envoy, const gate *of, view origin, int status, const char *reason, const char *message) {
+  header said[PAGE_HEADERS];
+  size_t more = page_headers(origin, said);
   view label = {(char *)reason, strlen(reason)};
   envoy_dynamic_module_callback_http_filter_increment_counter(envoy, of->refusals, &label, 1, 1);
-  refuse(envoy, status, reason, message);
+  refuse_with(envoy, status, reason, message, said, more);
   return false;
 }
 
 static bool admit(void *envoy, const gate *of, standing is_known, const caller *who, bool open, visit *made) {
   if (is_known == NO_KEY && !open) {
     const char *how = "an API key is required: send it as x-penstock-api-key";
-    return refuse_caller(envoy, of, UNAUTHENTICATED, "API_KEY_REQUIRED", how);
+    return refuse_caller(envoy, of, made->origin, UNAUTHENTICATED, "API_KEY_REQUIRED", how);
   }
   if (is_known == UNKNOWN_KEY) {
-    return refuse_caller(envoy, of, UNAUTHENTICATED, "API_KEY_UNKNOWN", "the API key is not known, or was revoked");
+    const char *how = "the API key is not known, or was revoked";
+    return refuse_caller(envoy, of, made->origin, UNAUTHENTICATED, "API_KEY_UNKNOWN", how);
   }
   if (who == NULL || !is_metered(envoy)) return true;
   if (!who->infers) {
     const char *which = "an inference needs one of the roles: admin, caller, engineer";
-    return refuse_caller(envoy, of, PERMISSION_DENIED, "ROLE_REQUIRED", which);
+    return refuse_caller(envoy, of, made->origin, PERMISSION_DENIED, "ROLE_REQUIRED", which);
   }
-  return take_tokens(envoy, of->limited, who, &made->nearest, &made->left);
+  return take_tokens(envoy, of->limited, who, made->origin, &made->nearest, &made->left);
 }
 
 bool edge_on_headers(void *envoy, const gate *of, visit *made) {
@@ -139,6 +147,11 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   const caller *who = NULL;
   if (!look(envoy, &all)) {
     refuse(envoy, RESOURCE_EXHAUSTED, "INVALID_REQUEST", "too many headers");
+    return false;
+  }
+  made->origin = allowed_origin(of->known, value_of(&all, TEXT("origin")));
+  if (is_preflight(&all)) {
+    answer_preflight(envoy, made->origin, value_of(&all, TEXT("access-control-request-headers")));
     return false;
   }
   standing is_known = identify(of->known, &all, &who);
@@ -161,6 +174,7 @@ void edge_on_second_hop(void *envoy) {
 }
 
 void edge_on_answer(void *envoy, const visit *made, bool always) {
+  if (made->origin.ptr != NULL) tell_page(envoy, made->origin);
   if (made->nearest != NULL && made->left.left < made->nearest->burst / 2) tell_quota(envoy, made->nearest, made->left);
   view status = answer_header_of(envoy, TEXT("grpc-status"));
   bool failed = status.ptr != NULL && !is(status, TEXT("0"));

@@ -13,6 +13,7 @@ typedef struct {
 
 // What the edge keeps of a call.
 typedef struct {
+  view origin;           // of the page that calls, where it may; else NULL
   bool tagged;           // whether the caller gave it an id of its own
   const limit *nearest;  // of the limits that it met, the one of which least is left; NULL where it met none
   withdrawal left;       // of that one

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "call.h"
+#include "pages.h"
 
 enum { NS = 1000000000, MOST_LIMITS = 16 };
 
@@ -58,18 +59,19 @@ static size_t quota_headers(const limit *of, withdrawal left, texts *room, heade
   return 3;
 }
 
-static void refuse_for(void *envoy, const limit *of, const caller *who, withdrawal left) {
+static void refuse_for(void *envoy, const limit *of, const caller *who, view origin, withdrawal left) {
   texts room;
-  header said[3];
+  header said[3 + PAGE_HEADERS];
   char message[400];
   size_t more = quota_headers(of, left, &room, said);
+  more += page_headers(origin, said + more);
   snprintf(message, sizeof message, "rate limit %.*s of tenant %.*s%s is used up; the next call may come in %" PRIu64 " ms",
            (int)of->name.length, of->name.ptr, (int)who->tenant.length, who->tenant.ptr,
            of->of_unit ? " for this routing key" : "", (left.wait + 999999) / 1000000);
   refuse_with(envoy, RESOURCE_EXHAUSTED, "RATE_LIMITED", message, said, more);
 }
 
-bool take_tokens(void *envoy, size_t counter, const caller *who, const limit **nearest, withdrawal *left) {
+bool take_tokens(void *envoy, size_t counter, const caller *who, view origin, const limit **nearest, withdrawal *left) {
   const limits *all = &who->limited;
   size_t total = all->owns + all->eachs, taken = 0;
   if (total == 0) return true;
@@ -84,7 +86,7 @@ bool take_tokens(void *envoy, size_t counter, const caller *who, const limit **n
       count(envoy, counter, one, who);
       if (one->shadow) continue;
       while (taken > 0) taken--, return_token(ids[taken], from[taken]->interval);
-      refuse_for(envoy, one, who, done);
+      refuse_for(envoy, one, who, origin, done);
       return false;
     }
     if (*nearest == NULL || done.left < left->left) *nearest = one, *left = done;

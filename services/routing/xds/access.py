@@ -18,9 +18,16 @@ MODULE = {"name": "penstock", "do_not_close": True}
 NS = 1_000_000_000
 
 
-def gate(name: str, *, authentication: bool, keys: Sequence[ApiKey], limits: Sequence[RateLimit]) -> Message:
-    """deploy/envoy/filter/access.h tells the lines of its text."""
-    text = "\n".join(_lines(authentication, keys, limits))
+def gate(
+    name: str,
+    *,
+    authentication: bool,
+    keys: Sequence[ApiKey],
+    limits: Sequence[RateLimit],
+    origins: Sequence[str] = (),
+) -> Message:
+    """deploy/envoy/filter/access.h tells the lines of its text. `origins`: of pages that may call, or `*`."""
+    text = "\n".join((*_lines(authentication, keys, limits), *(f"origin {origin}" for origin in origins)))
     filter_config = packed(StringValue(value=text))
     module = DynamicModuleFilter(dynamic_module_config=MODULE, filter_name=INGRESS, filter_config=filter_config)
     return TypedExtensionConfig(name=name, typed_config=packed(module))

@@ -16,7 +16,7 @@ NO_MODEL = "-"
 """The default scope's key: no model can be called so."""
 
 PERMISSION_DENIED, UNIMPLEMENTED, INTERNAL = 7, 12, 13
-ADD_IF_ABSENT, OVERWRITE = 1, 2
+OVERWRITE = 2
 LONGEST_SILENCE = 300.0
 """Seconds after which a call is ended in which neither side has said anything."""
 
@@ -68,13 +68,7 @@ def table() -> tuple[str, Message]:
 def _browsers() -> dict[str, Any]:
     """What comes as gRPC-Web is gRPC on its second hop, and finds its way there as any call does."""
     form = {"name": "content-type", "string_match": {"safe_regex": {"regex": GRPC_WEB}}}
-    principal = header("x-penstock-principal", "local", ADD_IF_ABSENT)
-    return {
-        "name": "grpc-web",
-        "match": {"prefix": "/", "headers": [form]},
-        "request_headers_to_add": [principal],
-        "route": _to("grpc_web"),
-    }
+    return {"name": "grpc-web", "match": {"prefix": "/", "headers": [form]}, "route": _to("grpc_web")}
 
 
 def _inference() -> Iterator[dict[str, Any]]:

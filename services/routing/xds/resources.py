@@ -30,8 +30,9 @@ Value = TypeVar("Value")
 class SnapshotCompiler:
     """Inputs to snapshot. Like the compiler inside it remembers the last one, and makes only what differs anew."""
 
-    def __init__(self, *, authentication: bool = False) -> None:
+    def __init__(self, *, authentication: bool = False, origins: tuple[str, ...] = ()) -> None:
         self._authentication = authentication
+        self._origins = origins
         self._compiler = Compiler()
         self._gates = Latest(self._gate_of)
         self._sets = _Encoder(clusters.server_set)
@@ -63,13 +64,15 @@ class SnapshotCompiler:
         }
 
     def _gate_of(self, keys: tuple[ApiKey, ...], limits: tuple[RateLimit, ...]) -> dict[str, Resource]:
-        made = access.gate(access.INGRESS, authentication=self._authentication, keys=keys, limits=limits)
+        made = access.gate(
+            access.INGRESS, authentication=self._authentication, keys=keys, limits=limits, origins=self._origins
+        )
         return {access.INGRESS: _resource(made)}
 
 
-def compile_snapshot(inputs: Inputs, *, authentication: bool = False) -> Snapshot:
-    """From nothing but the inputs."""
-    return SnapshotCompiler(authentication=authentication).compile(inputs)
+def compile_snapshot(inputs: Inputs, *, authentication: bool = False, origins: tuple[str, ...] = ()) -> Snapshot:
+    """From nothing but the inputs, and what does not change while routing runs."""
+    return SnapshotCompiler(authentication=authentication, origins=origins).compile(inputs)
 
 
 @cache

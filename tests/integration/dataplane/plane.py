@@ -101,9 +101,9 @@ class DataPlane:
     def publish(self, snapshot: Snapshot) -> None:
         self.ads.publish(snapshot)
 
-    def apply(self, inputs: Inputs, *, authentication: bool = False) -> Snapshot:
+    def apply(self, inputs: Inputs, *, authentication: bool = False, origins: tuple[str, ...] = ()) -> Snapshot:
         """Publish what they compile to and wait until Envoy has acknowledged all of it."""
-        snapshot = compile_snapshot(inputs, authentication=authentication)
+        snapshot = compile_snapshot(inputs, authentication=authentication, origins=origins)
         self.publish(snapshot)
         eventually(lambda: self.acknowledged() == snapshot.revision, within=20, message="Envoy did not acknowledge")
         return snapshot

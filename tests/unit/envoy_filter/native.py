@@ -129,6 +129,12 @@ class Access:
     def local(self) -> Who | None:
         return _who(self._library.local_caller(self._known))
 
+    def origin(self, of_page: bytes) -> bytes | None:
+        """What the page is told; None where it may not call."""
+        guarded = Guarded(of_page)
+        told = self._library.allowed_origin(self._known, guarded.view)
+        return _text(told) if told.ptr else None
+
     def buckets(self, key: bytes, unit: bytes) -> dict[bytes, int]:
         """By limit, the bucket that a call with this key counts against."""
         held, guarded = Guarded(key), Guarded(unit)
@@ -175,6 +181,7 @@ class Filters:
             ("asks_for_keys", ctypes.c_bool, (ctypes.c_void_p,)),
             ("caller_with", ctypes.POINTER(Caller), (ctypes.c_void_p, View)),
             ("local_caller", ctypes.POINTER(Caller), (ctypes.c_void_p,)),
+            ("allowed_origin", View, (ctypes.c_void_p, View)),
             ("bucket_of", ctypes.c_uint64, (ctypes.POINTER(Limit), ctypes.POINTER(Caller), View)),
             ("take_token", Withdrawal, (ctypes.c_uint64,) * 4),
             ("return_token", None, (ctypes.c_uint64,) * 2),

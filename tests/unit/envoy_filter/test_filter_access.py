@@ -18,6 +18,7 @@ from tests.unit.envoy_filter.native import Filters, Who
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 TENANTS = st.sampled_from(["local", "acme", "acme2", "b", "z.z"])
+ORIGINS = st.from_regex(r"https?://[a-z0-9.]{1,10}(:[0-9]{1,4})?", fullmatch=True)
 INFERRING = {"admin", "caller", "engineer"}
 
 
@@ -49,9 +50,11 @@ def limits(draw):
     ]
 
 
-def text_of(held, bounds, *, authentication: bool = True) -> bytes:
+def text_of(held, bounds, *, authentication: bool = True, origins=()) -> bytes:
     """What Envoy hands to the filter: the content of its configuration."""
-    made = access.gate("ingress", authentication=authentication, keys=tuple(held), limits=tuple(bounds))
+    made = access.gate(
+        "ingress", authentication=authentication, keys=tuple(held), limits=tuple(bounds), origins=origins
+    )
     module = DynamicModuleFilter.FromString(made.typed_config.value)
     return StringValue.FromString(module.filter_config.value).value.encode()
 
@@ -98,6 +101,15 @@ def test_each_tenant_has_its_buckets_and_each_unit_where_a_limit_says_so(filters
                 for name, bucket in known.buckets(text, unit).items():
                     counted = (key.tenant, name, unit if name in of_unit else b"")
                     assert seen.setdefault(bucket, counted) == counted
+
+
+@given(held=keys(), bounds=limits(), named=st.sets(ORIGINS, max_size=3), others=st.sets(st.binary(max_size=40)))
+def test_pages_of_the_named_origins_may_call_and_no_others(filters: Filters, held, bounds, named, others):
+    with filters.access(text_of(held.values(), bounds, origins=tuple(named))) as known:
+        assert all(known.origin(origin.encode()) == origin.encode() for origin in named)
+        assert all(known.origin(other) is None for other in others - {origin.encode() for origin in named})
+    with filters.access(text_of(held.values(), bounds, origins=("*",))) as known:
+        assert all(known.origin(other) == b"*" for other in others if other)
 
 
 @given(text=st.binary(max_size=200))
