@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from typing import Any
 
+from deploy.envoy.keeper import metrics
 from deploy.envoy.keeper.shelf import Kept, Shelf
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Session:
         try:
             self._shelf.retain(self._held)
         except sqlite3.Error as error:
+            metrics.UNKEPT.inc()
             log.error("what is gone from the policy stays kept: %s", error)  # noqa: TRY400  the trace says no more
         else:
             log.info("policy %s is kept", revision)
@@ -54,6 +56,7 @@ class Session:
         try:
             self._shelf.change(response.type_url, put, removed)
         except sqlite3.Error as error:
+            metrics.UNKEPT.inc()
             log.error("%d resources are not kept: %s", len(put), error)  # noqa: TRY400  the trace says no more
         held = self._held[response.type_url]
         held.difference_update(removed)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.envoy.keeper import metrics
 from deploy.envoy.keeper.session import Session
 from deploy.envoy.keeper.shelf import Shelf
 from tests.unit.keeper.streams import ONE, TWO, accepts, asks, kept, refuses, resource, response
@@ -84,3 +85,15 @@ def test_a_name_that_envoy_wants_no_more_goes_with_the_next_whole_policy(shelf, 
     assert shelf.versions(ONE) == {"a": "1", "b": "1"}, "an Envoy that ends may say so of everything"
     session.whole("revision")
     assert shelf.versions(ONE) == {"a": "1"}
+
+
+def test_a_disk_that_takes_nothing_stops_no_policy_and_is_told(shelf, session, caplog):
+    session.hear(asks())
+    session.sent(response("1", resource("a")))
+    before = metrics.UNKEPT._value.get()
+    shelf.close()
+    session.hear(accepts("1"))
+    session.whole("revision")
+    assert metrics.UNKEPT._value.get() == before + 2
+    assert "1 resources are not kept" in caplog.text
+    assert shelf.versions(ONE) == {}, "so that it is sent again at the next stream"
