@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import queue
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,19 @@ ROW = np.array([[1, 2, 3, 4]], np.float32)
 COMPRESSIONS = (None, "gzip", "deflate")
 ROWS = 64
 """Enough that compression makes a message smaller: gRPC sends one that would grow as it is."""
+
+
+class _Key(over_grpc.InferenceServerClientPlugin):
+    """tritonclient's own way of adding a header to each request."""
+
+    def __call__(self, request: Any) -> None:
+        request.headers["x-penstock-api-key"] = os.environ["PENSTOCK_API_KEY"]
+
+
+def _introduce(client: Any) -> None:
+    """Penstock asks for a key; a Triton does not look at it."""
+    if "PENSTOCK_API_KEY" in os.environ:
+        client.register_plugin(_Key())
 
 
 def _input(kind: Any, *, rows: int = 1, **how: Any) -> list[Any]:
@@ -46,6 +60,7 @@ def _told(result: Any) -> str:
 def by_grpc(address: str, model: str, version: str) -> Iterator[str]:
     asked = {"model_name": model, "model_version": version}
     with over_grpc.InferenceServerClient(address) as client:
+        _introduce(client)
         yield f"live {client.is_server_live()}, ready {client.is_server_ready()}"
         yield f"model ready {client.is_model_ready(model, version)}"
         yield f"metadata {client.get_model_metadata(model, version).inputs}"
@@ -79,6 +94,7 @@ def by_grpc(address: str, model: str, version: str) -> Iterator[str]:
 
 async def by_grpc_aio(address: str, model: str, version: str) -> list[str]:
     async with over_grpc_aio.InferenceServerClient(address) as client:
+        _introduce(client)
         result = await client.infer(model, _input(over_grpc), model_version=version)
 
         async def requests() -> Any:
@@ -97,6 +113,7 @@ async def by_grpc_aio(address: str, model: str, version: str) -> list[str]:
 def by_http(address: str, model: str, version: str) -> Iterator[str]:
     asked = {"model_name": model, "model_version": version}
     with over_http.InferenceServerClient(address) as client:
+        _introduce(client)
         yield f"live {client.is_server_live()}, ready {client.is_server_ready()}"
         yield f"model ready {client.is_model_ready(model, version)}"
         yield f"metadata {client.get_model_metadata(model, version)['inputs']}"
@@ -126,6 +143,7 @@ def by_http(address: str, model: str, version: str) -> Iterator[str]:
 
 async def by_http_aio(address: str, model: str, version: str) -> list[str]:
     async with over_http_aio.InferenceServerClient(address) as client:
+        _introduce(client)
         return [f"aio: {_told(await client.infer(model, _input(over_http), model_version=version))}"]
 
 

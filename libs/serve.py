@@ -82,7 +82,7 @@ async def _run(name: str, address: Address, build: Callable[[], Awaitable[App]])
     server.add_insecure_port(address.listen)
     await server.start()
     log.info("%s listens on %s", name, address.listen)
-    log.warning("authentication is off: whoever reaches %s is who its x-penstock-* headers say", address.listen)
+    log.info("whoever reaches %s past the edge is who its x-penstock-* headers say", address.listen)
     background = [asyncio.create_task(work) for work in app.background]
     checks = asyncio.create_task(_keep_health(health, app.components or {}))
     stopping = asyncio.create_task(stop.wait())

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.places import default_home
+from deploy.local.places import admin_key, default_home
 from deploy.local.ports import Ports
 from penstock_client import Penstock
 
@@ -75,7 +75,7 @@ def credential(address: str, named: str) -> str:
     key = named
     if not (named or address):
         with suppress(OSError, UnicodeDecodeError):
-            key = (default_home() / "data" / "routing" / "admin.key").read_text("ascii").strip()
+            key = admin_key(default_home()).read_text("ascii").strip()
     if not (key.isascii() and key.isprintable()):
         raise typer.BadParameter("the API key has characters that cannot be sent: only printable ASCII can")
     return key

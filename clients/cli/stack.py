@@ -9,6 +9,7 @@ import typer
 from clients.cli.failures import fail
 from clients.cli.session import session
 from deploy.local import commands
+from deploy.local.places import admin_key, default_home
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,8 +23,9 @@ def up(context: typer.Context) -> None:
     with console.status("starting"):
         started = commands.up()
     console.print("Up." if started else "It was up already.")
-    console.print("Authentication is off: every caller is tenant local, role admin.")
     console.print(f"Ingress: localhost:{commands.the_stack().ports['ingress']}")
+    if admin_key(default_home()).exists():
+        console.print(f"An API key of an admin: {admin_key(default_home())}", soft_wrap=True)
 
 
 def down(context: typer.Context) -> None:

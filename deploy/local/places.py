@@ -142,3 +142,8 @@ def _point(link: Path, target: Path) -> None:
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
     fresh.symlink_to(target)
     fresh.replace(link)
+
+
+def admin_key(home: Path) -> Path:
+    """The file with the first key of all, which the routing of a stack in `home` makes where nobody has one."""
+    return home / "data" / "routing" / "admin.key"

@@ -56,9 +56,9 @@ def main() -> int:
         try:
             with step(console, "two Tritons, Postgres, Redis, Envoy and six services are up"):
                 stack.start(parent=os.getpid())
-            console.print("          authentication is off: every caller is tenant local, role admin")
-            with Penstock(stack.address("ingress")) as penstock:
-                return run(stack, penstock, home, console)
+                key = serving.first_key(stack)
+            with Penstock(stack.address("ingress"), api_key=key) as penstock:
+                return run(stack, penstock, key, home, console)
         finally:
             stack.stop()
     except (*FAULTS, serving.NotReady) as error:
@@ -68,7 +68,7 @@ def main() -> int:
     return 1
 
 
-def run(stack: Stack, penstock: Penstock, home: Path, console: Console) -> int:
+def run(stack: Stack, penstock: Penstock, key: str, home: Path, console: Console) -> int:
     with step(console, "336,776 flights of 2013 are read"):
         year = data.load()
     past = year.between(data.new_york(1, 1), data.new_york(3, 4))
@@ -89,7 +89,7 @@ def run(stack: Stack, penstock: Penstock, home: Path, console: Console) -> int:
         serving.set_prices(penstock)
         serving.route(penstock)
         serving.start_experiment(penstock)
-    replay = Replay(penstock, stack.address("ingress"), home / "served.jsonl")
+    replay = Replay(penstock, stack.address("ingress"), key, home / "served.jsonl")
     began = Timestamp()
     began.GetCurrentTime()
     replayed(replay, week, Chaos(stack, penstock, len(week.flights)), console)

@@ -70,8 +70,9 @@ class Tally:
 
 
 class Replay:
-    def __init__(self, penstock: Penstock, ingress: str, log: Path) -> None:
+    def __init__(self, penstock: Penstock, ingress: str, key: str, log: Path) -> None:
         self._penstock = penstock
+        self._credential = {"x-penstock-api-key": key}
         self._triton = triton.InferenceServerClient(ingress)
         self._log_path = log
         self._reported: set[str] = set()
@@ -157,7 +158,8 @@ class Replay:
         tensor = triton.InferInput("features", [1, len(vector)], "FP32")
         tensor.set_data_from_numpy(vector.reshape(1, -1))
         started = time.perf_counter()
-        result = self._triton.infer(MODEL, [tensor], headers={ROUTING_KEY: flight.tailnum}, client_timeout=5)
+        headers = {ROUTING_KEY: flight.tailnum, **self._credential}
+        result = self._triton.infer(MODEL, [tensor], headers=headers, client_timeout=5)
         seconds = time.perf_counter() - started
         version = result.get_response().model_version
         return Served(

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from deploy.local.places import admin_key
+from deploy.local.stack import Stack
 from examples.flights.features import SERVICE
 from examples.flights.training import Trained
 from penstock.cost_tracking.v1 import cost_tracking_service_pb2 as cost
@@ -36,6 +38,26 @@ COMPUTE_SECOND_PRICE = "300000"
 
 class NotReady(Exception):
     """Something did not become ready in time; the message says what."""
+
+
+def first_key(stack: Stack) -> str:
+    """The key that the stack made for its first admin; returns when the ingress knows it."""
+    file = admin_key(stack.places.home)
+    wait_until(file.exists, "the first key is made")
+    key = file.read_text("ascii").strip()
+
+    def known() -> bool:
+        with Penstock(stack.address("ingress"), api_key=key) as penstock:
+            try:
+                penstock.routing.ListRoutes(rt.ListRoutesRequest())
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                    raise
+                return False
+            return True
+
+    wait_until(known, "the ingress knows the first key")
+    return key
 
 
 def register(penstock: Penstock, trained: Iterable[Trained]) -> None:

@@ -41,7 +41,7 @@ def read(variables: Mapping[str, str]) -> Config:
         postgres_dsn=environment.text("PENSTOCK_POSTGRES_DSN"),
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS"),
         state_dir=environment.path("PENSTOCK_STATE_DIR"),
-        auth=environment.switch("PENSTOCK_AUTH", default=False),
+        auth=environment.switch("PENSTOCK_AUTH", default=True),
         origins=_origins(variables),
     )
     environment.check()

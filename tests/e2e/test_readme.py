@@ -42,6 +42,7 @@ def environment(stack):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "gen", "clients/python")),
         "PENSTOCK_ADDRESS": stack.address("ingress"),
+        "PENSTOCK_API_KEY": "nobody asks for it here",
         "COLUMNS": "200",
     }
 

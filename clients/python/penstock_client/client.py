@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -23,11 +24,15 @@ MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class Penstock:
-    """Every service of the mesh at `address` (host:port of the ingress). Thread-safe, as its channel is."""
+    """Every service of the mesh at `address` (host:port of the ingress). Thread-safe, as its channel is.
+
+    Without an `api_key` the environment's PENSTOCK_API_KEY is sent.
+    """
 
     def __init__(
         self, address: str = "localhost:10000", *, api_key: str = "", deadline_seconds: float = DEADLINE_SECONDS
     ) -> None:
+        key = api_key or os.environ.get("PENSTOCK_API_KEY", "")
         plain = grpc.insecure_channel(
             address,
             options=[
@@ -36,7 +41,7 @@ class Penstock:
                 ("grpc.max_send_message_length", MESSAGE_BYTES),
             ],
         )
-        self._on(grpc.intercept_channel(plain, _Defaults(api_key, deadline_seconds)))
+        self._on(grpc.intercept_channel(plain, _Defaults(key, deadline_seconds)))
 
     @classmethod
     def over(cls, channel: grpc.Channel) -> Self:
