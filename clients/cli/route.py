@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ from penstock.routing.v1.route_pb2 import LoadBalancing, Mirror, Route
 from penstock.routing.v1.selection_pb2 import METHOD_CONSISTENT_HASH, METHOD_DRAWN, METHOD_RING
 
 NONE = "none"
+WHOLE = 10_000
 BALANCE = "LOAD_BALANCING_"
 METHODS = {
     METHOD_RING: "on Envoy's ring: Envoy takes the same",
@@ -155,11 +156,12 @@ def _mirror(said: str) -> Mirror:
     version, _, share = said.partition(":")
     try:
         hundredths = Decimal(share.removesuffix("%")) * 100
-    except InvalidOperation:
+        whole = int(hundredths)
+    except (ArithmeticError, ValueError):
         raise typer.BadParameter(f"no mirror {said!r}: a version and a share of the calls, as in 2:5%") from None
-    if hundredths != int(hundredths):
-        raise typer.BadParameter(f"{share} is no whole number of hundredths of a percent")
-    return Mirror(version=version, basis_points=int(hundredths))
+    if hundredths != whole or not 0 < whole <= WHOLE:
+        raise typer.BadParameter(f"{share} is no share of the calls: 0.01% to 100%, in steps of 0.01%")
+    return Mirror(version=version, basis_points=whole)
 
 
 def _balance(name: str) -> LoadBalancing:
