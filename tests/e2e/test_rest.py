@@ -26,6 +26,7 @@ from penstock.routing.v1 import routing_service_pb2 as rt
 from penstock.routing.v1.route_pb2 import Route
 from penstock_client import column
 from tests.models import answered_by, infer_request
+from tests.polling import eventually
 from tests.rest import Rest
 from tests.serving import await_servers, deploy
 
@@ -161,6 +162,36 @@ class TestPredictions:
         said = rest.post(PREDICTIONS, asked, {"x-request-id": "mine", "x-envoy-original-path": "/v2", KEY: "u"})
         assert said.status == 200
         assert said.json["request_id"] != "mine"
+
+
+class TestOutages:
+    def test_a_service_that_is_down_is_told_and_the_others_answer(self, rest, stack, delays):
+        asked = {"model_id": delays, "model_version": "1", "features": {"X": [80, 9]}}
+        with stack.held_down("model_serving"):
+            for answer in (rest.post(PREDICTIONS, asked), rest.get("/v1/models")):
+                assert (answer.status, answer.json["code"], answer.reason) == (503, 14, "SERVICE_UNAVAILABLE")
+                assert answer.json["message"]
+            assert rest.get("/v1/routes").status == 200
+            assert rest.get("/openapi.json").json == DOCUMENT
+            unwell = eventually(lambda: (now := rest.get("/health")).status == 503 and now, within=20)
+            assert {c["name"]: c["status"] for c in unwell.json["checks"]}["service/model_serving"] == "UNHEALTHY"
+        stack.wait_ready("model_serving")
+        eventually(lambda: rest.post(PREDICTIONS, asked).status == 200, within=30, message="predictions are back")
+        eventually(lambda: rest.get("/health").status == 200, within=30, message="all is well again")
+
+    def test_its_calls_are_counted(self, rest, stack, delays):
+        asked = {"model_id": delays, "model_version": "1", "features": {"X": [80, 9]}}
+        before = counted(stack, "downstream_rq_2xx"), counted(stack, "downstream_rq_4xx")
+        rest.post(PREDICTIONS, asked)
+        rest.post(PREDICTIONS, {})
+        after = counted(stack, "downstream_rq_2xx"), counted(stack, "downstream_rq_4xx")
+        assert after == (before[0] + 1, before[1] + 1)
+
+
+def counted(stack, name):
+    """Of REST, as Envoy counts."""
+    text = Rest(stack.address("envoy_admin")).get(f"/stats?filter=^http.rest.{name}$").body.decode()
+    return int(text.split(":")[1])
 
 
 class TestReads:
