@@ -30,6 +30,7 @@ Fallback = Annotated[list[str], typer.Option(help="tried in this order when the 
 Balance = Annotated[str, typer.Option(help="round-robin, least-request, ring-hash or weighted-response-time")]
 Timeout = Annotated[float, typer.Option(help="seconds a call may take, if the caller sets no deadline")]
 PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half of the timeout if it is not given")]
+BackOff = Annotated[float, typer.Option(help="seconds between two attempts, growing tenfold")]
 MaxCalls = Annotated[int, typer.Option(help="calls under way at once, for each Envoy; 0 leaves it")]
 MaxWaiting = Annotated[int, typer.Option(help="calls that wait behind them; -1 leaves it")]
 Mirrored = Annotated[
@@ -48,6 +49,7 @@ def create(
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
+    back_off: BackOff = 0,
     mirror: Mirrored = "",
     max_calls: MaxCalls = 0,
     max_waiting: MaxWaiting = -1,
@@ -68,6 +70,7 @@ def update(
     timeout: Timeout = 0,
     per_try_timeout: PerTry = 0,
     retries: Retries = -1,
+    back_off: BackOff = 0,
     mirror: Mirrored = "",
     max_calls: MaxCalls = 0,
     max_waiting: MaxWaiting = -1,
@@ -142,6 +145,8 @@ def _route(said: Mapping[str, Any]) -> tuple[Route, list[str]]:
         route.per_try_timeout.CopyFrom(_duration(per_try))
     if (retries := said["retries"]) >= 0:
         route.max_retries = retries
+    if back_off := said["back_off"]:
+        route.retry_back_off.CopyFrom(_duration(back_off))
     if (mirror := said["mirror"]) not in ("", NONE):
         route.mirror.CopyFrom(_mirror(mirror))
     if max_calls := said["max_calls"]:

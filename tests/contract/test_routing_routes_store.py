@@ -27,7 +27,7 @@ ROUTE = Route(
     fallbacks=(ModelVersion("flight-delay", "1"), ModelVersion("flight-delay", "3")),
     load_balancing=LoadBalancing.LEAST_REQUEST,
     timeout=2.5,
-    retries=Retries(attempts=0, per_try_timeout=0.1),
+    retries=Retries(attempts=0, per_try_timeout=0.1, back_off=0.2),
     mirror=Mirror("4", 250),
     limits=Limits(7, 0),
 )

@@ -162,13 +162,18 @@ def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
     )
 
 
+def retries_of(content: Any) -> Retries:
+    """Also of routes that were written before their back-off could be set."""
+    return Retries(content["attempts"], content["per_try_timeout"], content.get("back_off", Retries().back_off))
+
+
 def _route(content: Any) -> Route:
     return Route(
         **content
         | {
             "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
             "load_balancing": LoadBalancing(content["load_balancing"]),
-            "retries": Retries(**content["retries"]),
+            "retries": retries_of(content["retries"]),
             "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
             "limits": Limits(**content["limits"]) if content.get("limits") else Limits(),
         }

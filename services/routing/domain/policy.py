@@ -54,8 +54,8 @@ class Retries:
 
     attempts: int = 5
     per_try_timeout: float = 2.0
-    back_off_base: float = 0.005
-    back_off_max: float = 0.05
+    back_off: float = 0.005
+    """Drawn from none to this, doubling with each attempt to ten times this."""
 
 
 @dataclass(frozen=True, slots=True)

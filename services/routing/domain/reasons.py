@@ -98,6 +98,7 @@ def fields(route: Route) -> dict[str, Any]:
         "timeout": f"{route.timeout:g}s",
         "per_try_timeout": f"{route.retries.per_try_timeout:g}s",
         "max_retries": route.retries.attempts,
+        "retry_back_off": f"{route.retries.back_off:g}s",
         "max_calls": route.limits.max_calls,
         "max_waiting": route.limits.max_waiting,
         "mirror": f"{route.mirror.version}:{route.mirror.basis_points / 100:g}%" if route.mirror else "none",

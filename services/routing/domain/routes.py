@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from libs.errors import Faults
-from services.routing.domain.policy import Limits, LoadBalancing, Route
+from services.routing.domain.policy import Limits, LoadBalancing, Retries, Route
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -16,6 +16,7 @@ LONGEST_UNIT = 1024
 MOST_FALLBACKS = 4
 MOST_RETRIES = 10
 LONGEST_TIMEOUT = 3600.0
+LONGEST_BACK_OFF = 10.0
 SHORTEST_TIMEOUT = 0.001
 MOST_CALLS = 100_000
 WHOLE = 10_000
@@ -24,6 +25,7 @@ WHOLE = 10_000
 DEFAULT_LOAD_BALANCING = LoadBalancing.ROUND_ROBIN
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_RETRIES = 5
+DEFAULT_BACK_OFF = Retries().back_off
 DEFAULT_LIMITS = Limits()
 
 
@@ -130,6 +132,9 @@ def _check_times(route: Route, faults: Faults) -> None:
     given = {"route.timeout": route.timeout, "route.per_try_timeout": per_try}
     for field, seconds in given.items():
         faults.require(SHORTEST_TIMEOUT <= seconds <= LONGEST_TIMEOUT, field, f"is {seconds:g} s; {limits}")
+    back_off = route.retries.back_off
+    rule = f"is {back_off:g} s; must be {SHORTEST_TIMEOUT:g} to {LONGEST_BACK_OFF:g} seconds"
+    faults.require(SHORTEST_TIMEOUT <= back_off <= LONGEST_BACK_OFF, "route.retry_back_off", rule)
     if per_try > route.timeout:
         message = f"is {per_try:g} s; must not exceed the timeout of {route.timeout:g} s"
         faults.add("route.per_try_timeout", message)

@@ -13,6 +13,7 @@ from services.routing.domain.explain import Explanation, Why
 from services.routing.domain.policy import Limits, LoadBalancing, Mirror, ModelVersion, Retries, Route
 from services.routing.domain.proxies import Proxy
 from services.routing.domain.routes import (
+    DEFAULT_BACK_OFF,
     DEFAULT_LIMITS,
     DEFAULT_LOAD_BALANCING,
     DEFAULT_RETRIES,
@@ -45,6 +46,7 @@ CHANGEABLE = (
     "timeout",
     "per_try_timeout",
     "max_retries",
+    "retry_back_off",
     "mirror",
     "max_calls",
     "max_waiting",
@@ -68,6 +70,9 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
         retries=Retries(
             attempts=said.max_retries if said.HasField("max_retries") else DEFAULT_RETRIES,
             per_try_timeout=per_try,
+            back_off=_seconds(said.retry_back_off, "route.retry_back_off", faults)
+            if said.HasField("retry_back_off")
+            else DEFAULT_BACK_OFF,
         ),
         mirror=Mirror(said.mirror.version, said.mirror.basis_points) if said.HasField("mirror") else None,
         limits=Limits(
@@ -104,6 +109,7 @@ def encode_route(route: Route) -> route_pb2.Route:
         timeout=_duration(route.timeout),
         per_try_timeout=_duration(route.retries.per_try_timeout),
         max_retries=route.retries.attempts,
+        retry_back_off=_duration(route.retries.back_off),
         mirror=_mirror(route.mirror),
         max_calls=route.limits.max_calls,
         max_waiting=route.limits.max_waiting,

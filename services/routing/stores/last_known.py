@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from services.routing.domain.known import Deployed, Known
+from services.routing.domain.parts import retries_of
 from services.routing.domain.policy import (
     Allocation,
     ApiKey,
@@ -19,7 +20,6 @@ from services.routing.domain.policy import (
     ModelVersion,
     Range,
     RateLimit,
-    Retries,
     Route,
     Scope,
     Server,
@@ -122,7 +122,7 @@ def _route(content: dict[str, Any]) -> Route:
     fields = content | {
         "fallbacks": tuple(ModelVersion(**target) for target in content["fallbacks"]),
         "load_balancing": LoadBalancing(content["load_balancing"]),
-        "retries": Retries(**content["retries"]),
+        "retries": retries_of(content["retries"]),
         "mirror": Mirror(**content["mirror"]) if content.get("mirror") else None,
         "limits": Limits(**content["limits"]) if content.get("limits") else Limits(),
     }

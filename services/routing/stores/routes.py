@@ -22,13 +22,14 @@ EVERY_ROUTE = ""
 INSERT = """
 INSERT INTO route (model, default_version, fallback_versions, load_balancing, timeout_seconds, per_try_timeout_seconds,
     max_retries, etag, create_time, update_time, mirror_version, mirror_basis_points,
-    max_calls, max_waiting)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING RETURNING true
+    max_calls, max_waiting, retry_back_off_seconds)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING RETURNING true
 """
 UPDATE = """
 UPDATE route SET default_version = $2, fallback_versions = $3, load_balancing = $4, timeout_seconds = $5,
     per_try_timeout_seconds = $6, max_retries = $7, etag = $8, create_time = $9, update_time = $10,
-    mirror_version = $11, mirror_basis_points = $12, max_calls = $13, max_waiting = $14
+    mirror_version = $11, mirror_basis_points = $12, max_calls = $13, max_waiting = $14,
+    retry_back_off_seconds = $15
 WHERE model = $1
 """
 
@@ -159,7 +160,7 @@ def _stored(row: Any) -> StoredRoute:
         fallbacks=tuple(ModelVersion(row["model"], version) for version in row["fallback_versions"]),
         load_balancing=LoadBalancing(row["load_balancing"]),
         timeout=row["timeout_seconds"],
-        retries=Retries(attempts=row["max_retries"], per_try_timeout=row["per_try_timeout_seconds"]),
+        retries=Retries(row["max_retries"], row["per_try_timeout_seconds"], row["retry_back_off_seconds"]),
         mirror=Mirror(row["mirror_version"], row["mirror_basis_points"]) if row["mirror_version"] else None,
         limits=Limits(row["max_calls"], row["max_waiting"]),
     )
@@ -183,4 +184,5 @@ def _values(stored: StoredRoute) -> tuple[Any, ...]:
         route.mirror.basis_points if route.mirror else None,
         route.limits.max_calls,
         route.limits.max_waiting,
+        route.retries.back_off,
     )

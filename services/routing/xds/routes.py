@@ -192,8 +192,8 @@ def _retries(model: ModelPolicy) -> dict[str, Any]:
         "retriable_headers": [{"name": "grpc-status", "string_match": {"exact": str(NOT_FOUND)}}],
         "num_retries": {"value": retries.attempts},
         "retry_back_off": {
-            "base_interval": seconds(retries.back_off_base),
-            "max_interval": seconds(retries.back_off_max),
+            "base_interval": seconds(retries.back_off),
+            "max_interval": seconds(10 * retries.back_off),
         },
         "retry_host_predicate": [PREVIOUS_HOSTS],
         "host_selection_retry_max_attempts": 20,

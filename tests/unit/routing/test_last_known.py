@@ -11,7 +11,7 @@ from services.routing.domain.policy import RateLimit, Retries, Route
 from services.routing.stores.last_known import LastKnownFile
 
 seconds = st.floats(allow_nan=False, allow_infinity=False)
-retries = st.builds(Retries, st.integers(), seconds, seconds, seconds)
+retries = st.builds(Retries, st.integers(), seconds, seconds)
 route = st.builds(Route, fallbacks=..., load_balancing=..., timeout=seconds, retries=retries)
 limit = st.builds(RateLimit, requests_per_second=seconds)
 limits = st.none() | st.lists(limit).map(tuple)

@@ -31,7 +31,7 @@ def good_routes(draw):
         fallbacks=tuple(ModelVersion(model, v) for v in draw(st.lists(versions, max_size=4, unique=True))),
         load_balancing=draw(st.sampled_from(LoadBalancing)),
         timeout=timeout / 1000,
-        retries=Retries(draw(st.integers(0, 10)), per_try / 1000),
+        retries=Retries(draw(st.integers(0, 10)), per_try / 1000, draw(st.integers(1, 10_000)) / 1000),
         limits=Limits(draw(st.integers(1, 100_000)), draw(st.integers(0, 100_000))),
         mirror=draw(st.none() | st.builds(Mirror, others, st.integers(1, 10_000))),
     )

@@ -39,7 +39,7 @@ def test_routes_are_told_field_by_field():
         fallbacks=(ModelVersion("flights", "1"), ModelVersion("flights", "3")),
         load_balancing=LoadBalancing.ROUND_ROBIN,
         timeout=2.5,
-        retries=Retries(0, 0.1),
+        retries=Retries(0, 0.1, 0.25),
         mirror=Mirror("2", 1050),
         limits=Limits(7, 0),
     )
@@ -51,6 +51,7 @@ def test_routes_are_told_field_by_field():
         "timeout 5s -> 2.5s",
         "per_try_timeout 2.5s -> 0.1s",
         "max_retries 5 -> 0",
+        "retry_back_off 0.005s -> 0.25s",
         "max_calls 50 -> 7",
         "max_waiting 1000 -> 0",
         "mirror none -> 2:10.5%",

@@ -84,6 +84,7 @@ class Route(_message.Message):
     MIRROR_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     MAX_WAITING_FIELD_NUMBER: _builtins.int
+    RETRY_BACK_OFF_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
@@ -135,6 +136,12 @@ class Route(_message.Message):
     def mirror(self) -> Global___Mirror:
         """A version that gets copies of a part of the calls. Default: none."""
 
+    @_builtins.property
+    def retry_back_off(self) -> _duration_pb2.Duration:
+        """What lies between two attempts: a time drawn at random from none to this, twice as much with each attempt, ten times as
+        much at most. Default 5 ms, 1 ms to 10 s. Retries under way are never more than `max_calls`, whose places they share.
+        """
+
     def __init__(
         self,
         *,
@@ -151,10 +158,11 @@ class Route(_message.Message):
         mirror: Global___Mirror | None = ...,
         max_calls: _builtins.int = ...,
         max_waiting: _builtins.int | None = ...,
+        retry_back_off: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "retry_back_off", b"retry_back_off", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_calls", b"max_calls", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_calls", b"max_calls", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "retry_back_off", b"retry_back_off", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
     _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
@@ -171,9 +179,9 @@ Global___Route: _TypeAlias = Route  # noqa: Y015
 class Mirror(_message.Message):
     """Mirror has a part of a route's calls copied to another version, whose answers nobody gets: the caller's answer, latency
     and deadline are as without it. Copied are calls that pin no version, streams' messages and experiments' included. A copy
-    is tried once, within its caller's deadline or else the route's `timeout`, and is dropped while `max_calls`
-    copies of the model, or 1,000 of all models, are under way through an Envoy. It has a record of its own (hop `mirror`), is no exposure, and is charged to the
-    account `@mirror`, never to the caller's tenant.
+    is tried once, within its caller's deadline or else the route's `timeout`, and is dropped while `max_calls` copies of
+    the model, or 1,000 of all models, are under way through an Envoy. It has a record of its own (hop `mirror`), is no
+    exposure, and is charged to the account `@mirror`, never to the caller's tenant.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
