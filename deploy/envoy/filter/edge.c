@@ -78,9 +78,13 @@ static standing identify(const access *known, const headers *all, const caller *
   return key.ptr == NULL ? NO_KEY : UNKNOWN_KEY;
 }
 
-static bool is_preflight(const headers *all) {
-  return is(value_of(all, TEXT(":method")), TEXT("OPTIONS")) && value_of(all, TEXT("origin")).ptr != NULL &&
-         value_of(all, TEXT("access-control-request-method")).ptr != NULL;
+// Whether a page calls; if it is only its browser that asks before a call, that has been answered.
+static bool enter_page(void *envoy, const access *known, const headers *all, view origin, visit *made) {
+  made->origin = allowed_origin(known, origin);
+  bool asks = is(value_of(all, TEXT(":method")), TEXT("OPTIONS")) &&
+              value_of(all, TEXT("access-control-request-method")).ptr != NULL;
+  if (asks) answer_preflight(envoy, made->origin, value_of(all, TEXT("access-control-request-headers")));
+  return !asks;
 }
 
 // What anybody may ask: whether we are there, and what may be asked.
@@ -149,11 +153,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
     refuse(envoy, RESOURCE_EXHAUSTED, "INVALID_REQUEST", "too many headers");
     return false;
   }
-  made->origin = allowed_origin(of->known, value_of(&all, TEXT("origin")));
-  if (is_preflight(&all)) {
-    answer_preflight(envoy, made->origin, value_of(&all, TEXT("access-control-request-headers")));
-    return false;
-  }
+  view origin = value_of(&all, TEXT("origin"));
+  if (origin.ptr != NULL && !enter_page(envoy, of->known, &all, origin, made)) return false;
   standing is_known = identify(of->known, &all, &who);
   bool open = is_open(&all);
   while (remove_internal(envoy, &all)) look(envoy, &all);
