@@ -10,6 +10,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from deploy.rest.beside import BESIDE, COMMON, ERROR, INFO, ROUTING_KEY, SECURITY
 from deploy.rest.schemas import WELL_KNOWN, Schemas
 from deploy.rest.source import Method, Source
+from libs.roles import ADMIN, INCLUDED, ROLES
 from penstock.access.v1.access_pb2 import Role, allow
 from penstock.rest.v1.rest_pb2 import json as json_of
 
@@ -83,5 +84,8 @@ def _is_plain(field: FieldDescriptorProto) -> bool:
 
 
 def _roles(method: Method) -> str:
-    said = [Role.Name(role).removeprefix("ROLE_").lower() for role in method.described.options.Extensions[allow]]
-    return "Any role may call." if "any" in said else f"Roles: {', '.join(said)}, admin."
+    said = {Role.Name(role).removeprefix("ROLE_").lower() for role in method.described.options.Extensions[allow]}
+    if "any" in said:
+        return "Any role may call."
+    may = said.union({ADMIN}, *(INCLUDED.get(role, ()) for role in said))
+    return f"Roles: {', '.join(role for role in ROLES if role in may)}."

@@ -60,6 +60,6 @@ def test_a_question_takes_no_other_fields():
 
 
 def test_whom_an_operation_is_for():
-    assert OPERATIONS["PredictJson"]["description"].endswith("Roles: caller, admin.")
+    assert OPERATIONS["PredictJson"]["description"].endswith("Roles: caller, engineer, admin.")
     assert OPERATIONS["ListModels"]["description"].endswith("Any role may call.")
     assert OPERATIONS["Health"]["security"] == []
