@@ -1,7 +1,7 @@
 """What callers notice of faults: `python -m benchmarks.faults [SECONDS]`, a minute for each by default.
 
 The whole stack; two servers serve the model, one of them through a proxy that goes wrong when it is told to. Callers
-are paced and never retry. Parts of the control plane are killed (-9) and held down; then the server goes wrong in
+are paced, show a key and never retry. Parts of the control plane are killed (-9) and held down; then the server goes wrong in
 three ways.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.faults import server as faults
 from benchmarks.faults.callers import CALLS_A_SECOND, Call, calling, p
-from benchmarks.faults.fleet import MODEL, await_servers, penstock_of, serve
+from benchmarks.faults.fleet import MODEL, await_servers, key_of, penstock_of, serve
 from deploy.local import parts
 from deploy.local.places import Places
 from deploy.local.ports import Ports, holds_nobody
@@ -52,7 +52,7 @@ class Row:
 
 def during(stack: Stack, fault: str, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> Row:
     """Normal for a while, then the fault; `end` mends it."""
-    with calling(stack.address("ingress"), MODEL) as calls:
+    with calling(stack.address("ingress"), MODEL, key_of(stack)) as calls:
         time.sleep(NORMAL_SECONDS)
         begun = time.monotonic()
         begin()

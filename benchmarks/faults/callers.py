@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+KEY = "PENSTOCK_API_KEY"
 CALLERS = 32
 CALLS_A_SECOND = 200
 DEADLINE_SECONDS = 10.0
@@ -34,10 +36,11 @@ class Call:
 
 
 @contextlib.contextmanager
-def calling(address: str, model: str) -> Iterator[list[Call]]:
+def calling(address: str, model: str, key: str) -> Iterator[list[Call]]:
     """For the length of the block, in a process of their own; all of their calls are in the list afterwards."""
     command = sys.executable, "-m", "benchmarks.faults.callers", address, model
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, KEY: key}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     calls: list[Call] = []
     try:
         yield calls
@@ -58,6 +61,7 @@ async def main(address: str, model: str) -> None:
     tensor.shape.extend([1, WIDTH])
     request.raw_input_contents.append(bytes(4 * WIDTH))
     message = request.SerializeToString()
+    key = ("x-penstock-api-key", os.environ[KEY])
     calls: list[Call] = []
     numbers = itertools.count()
     ending = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
@@ -74,7 +78,7 @@ async def main(address: str, model: str) -> None:
                 start, code, text = time.monotonic(), "OK", ""
                 try:
                     unit = ("x-penstock-routing-key", f"u-{next(numbers)}")
-                    await infer(message, timeout=DEADLINE_SECONDS, metadata=[unit])
+                    await infer(message, timeout=DEADLINE_SECONDS, metadata=[key, unit])
                 except grpc.aio.AioRpcError as error:
                     code, text = error.code().name, error.details() or ""
                 calls.append(Call(start, time.monotonic() - start, code, text))

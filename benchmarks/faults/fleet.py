@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import grpc
 
+from deploy.local.places import admin_key
 from deploy.local.stack import Stack
 from penstock.model_serving.v1 import deployment_service_pb2 as dep
 from penstock.model_serving.v1 import model_registry_service_pb2 as reg
@@ -21,8 +22,13 @@ MODEL, FAULTY, SOUND = "shift", "c", "a"
 READY_SECONDS = 60.0
 
 
+def key_of(stack: Stack) -> str:
+    """The first key of all, which routing has made."""
+    return admin_key(stack.places.home).read_text().strip()
+
+
 def penstock_of(stack: Stack) -> Penstock:
-    return Penstock(stack.address("ingress"))
+    return Penstock(stack.address("ingress"), api_key=key_of(stack))
 
 
 def serve(stack: Stack, penstock: Penstock, address: str) -> None:

@@ -104,12 +104,13 @@ def _quantile(sketch: DDSketch, quantile: float) -> float:
 class CallRules:
     """When calls condemn: at least `least_calls` in the window, and so large a share of errors.
 
-    They acquit below half of that share, or once the window holds too few calls to tell.
+    They acquit below half of that share, or once the window holds too few calls to tell. The share is under a half, so
+    that chance does not decide whether a server that fails every second call is out.
     """
 
     window: int = 30
     least_calls: int = 20
-    error_ratio: float = 0.5
+    error_ratio: float = 0.4
 
 
 def failing(rules: CallRules, calls: int, errors: int, *, already: bool) -> str:

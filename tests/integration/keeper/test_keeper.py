@@ -11,6 +11,7 @@ from services.routing.domain.snapshot import Resource
 from services.routing.xds.resources import CDS, compile_snapshot
 from tests.integration.dataplane import models
 from tests.integration.dataplane.load import under_load
+from tests.integration.dataplane.test_edge import CALLER, KEYS, STRANGER, key
 from tests.polling import eventually
 
 START_SECONDS = 20
@@ -87,6 +88,19 @@ def test_an_envoy_that_starts_without_routing_serves_the_last_policy_and_then_fo
         assert "has no route" in models.call(ingress, models.request("gone")).text
     assert listeners(plane) == [0, 0, 0]
     await_kept(plane, snapshot)
+
+
+def test_an_envoy_that_starts_without_routing_asks_for_the_same_keys(plane):
+    plane.apply(plane.inputs(keys=KEYS), authentication=True)
+    plane.stop_ads()
+    start_again(plane)
+    with plane.channel() as ingress:
+        known = eventually(lambda: models.call(ingress, metadata=[key(CALLER)]), within=FOLLOW_SECONDS)
+        assert known.code == "OK"
+        assert models.call(ingress, metadata=[key(STRANGER)]).code == "UNAUTHENTICATED"
+        plane.serve_ads()
+        plane.apply(plane.inputs(keys=KEYS[1:]), authentication=True)
+        assert models.call(ingress, metadata=[key(CALLER)]).code == "UNAUTHENTICATED", "revoked meanwhile"
 
 
 def test_a_routing_without_a_policy_takes_nothing_from_an_envoy_that_starts(plane):
