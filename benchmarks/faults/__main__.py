@@ -1,8 +1,8 @@
 """What callers notice of faults: `python -m benchmarks.faults [SECONDS]`, a minute for each by default.
 
 The whole stack; two servers serve the model, one of them through a proxy that goes wrong when it is told to. Callers
-are paced, show a key and never retry. Parts of the control plane are killed (-9) and held down; then the server goes wrong in
-three ways.
+are paced, show a key and never retry. Parts of the control plane are killed (-9) and held down; then the server goes
+wrong in three ways.
 """
 
 from __future__ import annotations
