@@ -12,19 +12,34 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import grpc
 import tritonclient.grpc as triton
 
+from benchmarks.native_path.load import KEY
 from deploy.envoy.record import parse
 from deploy.local.envoy import program
 from deploy.local.places import Places
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from libs.clock import SystemClock
-from services.routing.domain.policy import Allocation, Deployment, Inputs, ModelVersion, Range, Route, Server
+from services.routing.domain.keys import key_hash
+from services.routing.domain.policy import (
+    Allocation,
+    ApiKey,
+    Deployment,
+    Inputs,
+    ModelVersion,
+    Range,
+    RateLimit,
+    Route,
+    Scope,
+    Server,
+)
+from services.routing.domain.snapshot import Snapshot
 from services.routing.xds.ads import Ads
 from services.routing.xds.resources import compile_snapshot
 
@@ -43,6 +58,8 @@ output [{ name: "Y" data_type: TYPE_FP32 dims: [4] }]
 dynamic_batching {}
 instance_group [{ kind: KIND_CPU count: 1 }]
 """
+TENANTS = 10_000
+"""Each with a key and a limit of its own, beside limits for all tenants and all units."""
 BARE_PORTS = "health_monitoring_metrics", "cost_tracking_metrics"  # of services that do not run here
 
 
@@ -54,6 +71,13 @@ class Servers:
     bare: int
     triton: int
     penstock: int
+    ads: Ads
+
+    def guard(self, *, on: bool) -> None:
+        """Whether Penstock looks for keys and counts tokens from now on; returns when Envoy does."""
+        inputs = _inputs(self.triton)
+        given = replace(inputs, keys=_keys(), limits=_limits()) if on else inputs
+        _apply(self.ads, compile_snapshot(given, authentication=on))
 
     def recorded(self) -> collections.Counter[int]:
         """gRPC statuses in the records file."""
@@ -80,8 +104,9 @@ def running(home: Path) -> Iterator[Servers]:
         stack.start(parent=os.getpid())
         _load(stack)
         open_ones.enter_context(_bare_envoy(home, stack))
-        _apply(ads, stack)
-        yield Servers(stack, ports[BARE_PORTS[0]], ports["triton_a_grpc"], ports["ingress"])
+        servers = Servers(stack, ports[BARE_PORTS[0]], ports["triton_a_grpc"], ports["ingress"], ads)
+        servers.guard(on=False)
+        yield servers
 
 
 def _load(stack: Stack) -> None:
@@ -94,15 +119,36 @@ def _load(stack: Stack) -> None:
         client.load_model("bench")
 
 
-def _apply(ads: Ads, stack: Stack) -> None:
+def _inputs(triton_port: int) -> Inputs:
     """A split of two versions with a third to fall back to: each call has a chain of six attempts."""
-    inputs = Inputs(
-        servers=(Server("a", "127.0.0.1", stack.ports["triton_a_grpc"]),),
+    return Inputs(
+        servers=(Server("a", "127.0.0.1", triton_port),),
         deployments=tuple(Deployment("bench", version, ("a",)) for version in ("1", "2", "3")),
         routes=(Route("bench", "1", (ModelVersion("bench", "3"),)),),
         allocations=(Allocation("e", "bench", "salt", (Range(0, 5000, "x", "1"), Range(5000, 10000, "y", "2"))),),
     )
-    snapshot = compile_snapshot(inputs)
+
+
+@cache
+def _keys() -> tuple[ApiKey, ...]:
+    others = (f"tenant-{n}" for n in range(1, TENANTS))
+    return (
+        ApiKey("benchbench24", key_hash(KEY), "tenant-0", "bench", ("caller",)),
+        *(ApiKey(f"{n:012}", key_hash(tenant), tenant, "app", ("caller",)) for n, tenant in enumerate(others)),
+    )
+
+
+@cache
+def _limits() -> tuple[RateLimit, ...]:
+    """Three for each call, which nobody reaches."""
+    return (
+        *(RateLimit(f"of-{n}", f"tenant-{n}", Scope.TENANT, 1e6, 1_000_000) for n in range(TENANTS)),
+        RateLimit("each-tenant", "", Scope.TENANT, 1e6, 1_000_000),
+        RateLimit("each-unit", "", Scope.UNIT, 1e6, 1_000_000),
+    )
+
+
+def _apply(ads: Ads, snapshot: Snapshot) -> None:
     applied = threading.Event()
     ads.publish(snapshot)
     for _ in range(1000):
