@@ -8,6 +8,7 @@ enum { SHELVES = 4096 };
 
 typedef struct {
   unsigned inside, waiting;
+  size_t bytes_waiting;
   place *first, *last;
 } side;
 
@@ -85,6 +86,11 @@ static bool admit(side *at, place *own) {
   return true;
 }
 
+static bool may_wait(const side *at, place *own) {
+  own->too_large = own->bytes > MOST_BYTES_WAITING - at->bytes_waiting;
+  return at->waiting < own->in.most_waiting && !own->too_large;
+}
+
 static void line_up(side *at, place *own) {
   own->now = WAITING;
   own->before = at->last;
@@ -92,12 +98,14 @@ static void line_up(side *at, place *own) {
   *(at->last == NULL ? &at->first : &at->last->behind) = own;
   at->last = own;
   at->waiting++;
+  at->bytes_waiting += own->bytes;
 }
 
 static void step_out(side *at, place *own) {
   *(own->before == NULL ? &at->first : &own->before->behind) = own->behind;
   *(own->behind == NULL ? &at->last : &own->behind->before) = own->before;
   at->waiting--;
+  at->bytes_waiting -= own->bytes;
 }
 
 standing take_place(const room *into, class of, place *own) {
@@ -113,7 +121,7 @@ standing take_place(const room *into, class of, place *own) {
 standing wait_for_place(place *own) {
   side *at = side_of(own);
   pthread_mutex_lock(&own->in.of->lock);
-  if (!(at->waiting == 0 && admit(at, own)) && at->waiting < own->in.most_waiting) line_up(at, own);
+  if (!(at->waiting == 0 && admit(at, own)) && may_wait(at, own)) line_up(at, own);
   standing now = own->now;
   pthread_mutex_unlock(&own->in.of->lock);
   return now;

@@ -15,6 +15,9 @@ typedef struct {
   unsigned most, most_waiting;
 } room;
 
+// Bytes of messages that may wait in a class of a model: what waits is kept in memory.
+enum { MOST_BYTES_WAITING = 256 << 20 };
+
 typedef enum { OUTSIDE, WAITING, INSIDE } standing;
 
 // A call's place. It stays where it is until it has left.
@@ -22,6 +25,8 @@ typedef struct place {
   standing now;
   class of;
   room in;
+  size_t bytes;    // of its message
+  bool too_large;  // to wait beside the others, and so OUTSIDE
   struct place *before, *behind;
   void (*call_in)(void *whom);  // from any thread, and at most once
   void *whom;
@@ -34,7 +39,7 @@ room *room_of(view model, view said);
 // A place for a call that has none: INSIDE if there is room and nobody waits, else OUTSIDE.
 standing take_place(const room *into, class of, place *own);
 
-// For one that stayed OUTSIDE, with `call_in` and `whom` set: INSIDE, or WAITING until it is called in, or OUTSIDE.
+// For one that stayed OUTSIDE, with `bytes`, `call_in` and `whom` set: INSIDE, or WAITING until it is called in, or OUTSIDE.
 standing wait_for_place(place *own);
 
 // Gives the place back, whichever it is; whoever waits longest has it.

@@ -34,8 +34,13 @@ static void call_in(void *scheduler) { envoy_dynamic_module_callback_http_filter
 static void turn_away(void *envoy, const place *own) {
   char fault[FAULT_ROOM];
   const char *of = own->of == URGENT ? " urgent" : own->of == COPY ? " copied" : "";
-  snprintf(fault, sizeof fault, "the model has %u%s calls under way and %u waiting, as many as its route allows",
-           own->in.most, of, own->of == COPY ? 0 : own->in.most_waiting);
+  if (own->too_large) {
+    snprintf(fault, sizeof fault, "the model has %u%s calls under way, and all the memory for those that wait is taken",
+             own->in.most, of);
+  } else {
+    snprintf(fault, sizeof fault, "the model has %u%s calls under way and %u waiting, as many as its route allows",
+             own->in.most, of, own->of == COPY ? 0 : own->in.most_waiting);
+  }
   refuse(envoy, RESOURCE_EXHAUSTED, "MODEL_BUSY", fault);
 }
 
@@ -44,6 +49,8 @@ int limits_on_headers(void *envoy, bool copies, turn *call) {
   if (into == NULL || take_place(into, class_of(envoy, copies), &call->own) == INSIDE) return CONTINUE_HEADERS;
   if (!copies && into->most_waiting > 0) {
     call->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
+    // all of it is here: the filter before has waited for that
+    call->own.bytes = envoy_dynamic_module_callback_http_get_body_size(envoy, BUFFERED_BODY);
     call->own.call_in = call_in;
     call->own.whom = call->scheduler;
     standing now = wait_for_place(&call->own);

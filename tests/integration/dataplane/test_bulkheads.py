@@ -103,6 +103,21 @@ def test_a_large_call_waits_whole(data_plane: DataPlane, ingress: grpc.Channel):
             assert answers([*futures, *large]) == {("OK", ""): MOST + 2}
 
 
+def test_what_waits_has_so_much_memory_and_no_more(data_plane: DataPlane, ingress: grpc.Channel):
+    limited(data_plane)
+    route = Route("m", "5", retries=Retries(per_try_timeout=30), limits=Limits(1, 100))
+    data_plane.apply(data_plane.inputs(routes=(route,), deployments=(Deployment("m", "5", ("a",)),)))
+    with models.hanging(data_plane.stack), calling(ingress, 1) as first:
+        eventually(lambda: under_way(data_plane) == 1)
+        with calling(ingress, 9, message=models.request(rows=1 << 21)) as large:  # 32 MiB
+            eventually(lambda: refused(large) > 0)
+            models.go_on(data_plane.stack)
+            told = "the model has 1 calls under way, and all the memory for those that wait is taken"
+            # with its frame and its name each is a little more than 32 MiB: 7 fit into 256
+            assert answers(large) == {("OK", ""): 7, ("RESOURCE_EXHAUSTED", told): 2}
+        assert answers(first) == {("OK", ""): 1}
+
+
 def test_the_urgent_have_room_of_their_own(data_plane: DataPlane, ingress: grpc.Channel):
     limited(data_plane)
     with models.hanging(data_plane.stack), calling(ingress, 9) as ordinary:

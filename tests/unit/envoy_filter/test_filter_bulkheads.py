@@ -28,6 +28,8 @@ class Place(ctypes.Structure):
         ("now", ctypes.c_int),
         ("class_", ctypes.c_int),
         ("room", Room),
+        ("bytes", ctypes.c_size_t),
+        ("too_large", ctypes.c_bool),
         ("before", ctypes.c_void_p),
         ("behind", ctypes.c_void_p),
         ("call_in", CALL_IN),
@@ -47,10 +49,10 @@ class Bulkhead:
         self._texts = [native.Guarded(text) for text in (model, said)]
         self.room = self._library.room_of(*(text.view for text in self._texts))
 
-    def come(self, number: int, of: int = ORDINARY) -> Place:
+    def come(self, number: int, of: int = ORDINARY, size: int = 0) -> Place:
         place = Place()
         if self._library.take_place(self.room, of, ctypes.byref(place)) == OUTSIDE:
-            place.call_in, place.whom = self._call_in, number
+            place.bytes, place.call_in, place.whom = size, self._call_in, number
             self._library.wait_for_place(ctypes.byref(place))
         return place
 
@@ -111,6 +113,16 @@ def test_classes_have_room_of_their_own(filters: native.Filters):
     first = [tried.come(1, of) for of in (ORDINARY, URGENT, COPY)]
     second = [tried.come(2, of) for of in (ORDINARY, URGENT, COPY)]
     assert ([p.now for p in first], [p.now for p in second]) == ([INSIDE] * 3, [OUTSIDE] * 3)
+
+
+def test_messages_that_wait_are_not_more_than_memory_is_given_for(filters: native.Filters):
+    tried = bulkhead(filters, b"1 100")
+    inside = tried.come(1)
+    waiting = [tried.come(2, size=64 << 20) for _ in range(4)]
+    assert [place.now for place in waiting] == [WAITING] * 4
+    assert (tried.come(3, size=1).now, tried.come(3, size=0).now) == (OUTSIDE, WAITING)
+    tried.leave(inside)
+    assert (waiting[0].now, tried.come(4, size=64 << 20).now, tried.come(5, size=1).now) == (INSIDE, WAITING, OUTSIDE)
 
 
 def test_a_model_has_one_bulkhead_whatever_its_routes_say(filters: native.Filters):

@@ -103,7 +103,8 @@ class Route(_message.Message):
     """
     max_waiting: _builtins.int
     """How many may wait for their turn, in the order in which they came and no longer than their deadline. Who comes then is
-    refused at once, RESOURCE_EXHAUSTED. Copies never wait. Default 1000, at most 100000; an explicit 0 means nobody waits.
+    refused at once, RESOURCE_EXHAUSTED; so is who would make more than 256 MiB of messages wait. Copies never wait.
+    Default 1000, at most 100000; an explicit 0 means nobody waits.
     """
     @_builtins.property
     def fallback_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
