@@ -70,7 +70,7 @@ def test_authentication_is_on_or_off():
         "PENSTOCK_MESH_ADDRESS": "localhost:10001",
         "PENSTOCK_STATE_DIR": "state",
     }
-    assert not config.read(given).auth
+    assert config.read(given).auth
     assert config.read({**given, "PENSTOCK_AUTH": "on"}).auth
     assert not config.read({**given, "PENSTOCK_AUTH": "off"}).auth
     with pytest.raises(ConfigError, match="PENSTOCK_AUTH='yes' is neither on nor off"):
