@@ -211,7 +211,10 @@ class TestCompression:
                 patient, floats(triton, *values), compression_algorithm="gzip", headers={"x-request-id": tag}
             )
         assert result.as_numpy("Y").shape == (100_000,)
-        matching = lambda: [r for r in records(stack) if r.client_request_id == tag]  # noqa: E731
+
+        def matching():
+            return [r for r in records(stack) if r.client_request_id == tag]
+
         (record,) = eventually(matching, within=SECONDS, message="it is recorded")
         assert record.bytes_in < 10_000
         assert record.bytes_out < 10_000

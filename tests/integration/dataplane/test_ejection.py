@@ -142,7 +142,10 @@ def test_when_all_were_gone_they_are_found_again(data_plane: DataPlane, size: in
     with fleet(data_plane, size) as (servers, name), data_plane.channel() as channel:
         for server in servers:
             server.stop()
-        gone = lambda: models.call(channel).code == "UNAVAILABLE" and ejected(data_plane, name) >= size - 1  # noqa: E731
+
+        def gone() -> bool:
+            return models.call(channel).code == "UNAVAILABLE" and ejected(data_plane, name) >= size - 1
+
         eventually(gone, within=30, message="all but one are ejected")
         for server in servers:
             server.start()
