@@ -26,10 +26,13 @@ static bool begins(view text, view prefix) {
   return text.length >= prefix.length && memcmp(text.ptr, prefix.ptr, prefix.length) == 0;
 }
 
+// Of REST whatever is posted, but the one method that reads: a path can be written in more ways than we would think of.
 bool is_metered(void *envoy) {
   view path = header_of(envoy, TEXT(":path"), NULL);
-  return ends(path, TEXT("Infer")) || (begins(path, TEXT("/v2/models/")) && ends(path, TEXT("/infer"))) ||
-         begins(path, TEXT("/penstock.model_serving.v1.PredictionService/")) || begins(path, TEXT("/v1/predictions"));
+  if (ends(path, TEXT("Infer")) || begins(path, TEXT("/penstock.model_serving.v1.PredictionService/"))) return true;
+  if (!begins(path, TEXT("/v1")) && !begins(path, TEXT("/v2"))) return false;
+  view method = header_of(envoy, TEXT(":method"), NULL), index = TEXT("/v2/repository/index");
+  return begins(method, TEXT("POST")) && !(path.length == index.length && begins(path, index));
 }
 
 static void count(void *envoy, size_t counter, const limit *of, const caller *who) {

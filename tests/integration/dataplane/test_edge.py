@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -257,6 +258,17 @@ def test_streams_and_predictions_are_counted_and_reads_are_not(data_plane: DataP
     ready = "/inference.GRPCInferenceService/ModelReady"
     asked = [ask(ingress, method, metadata=[key(CALLER)]) for method in (stream, predict, stream, predict, ready)]
     assert asked == ["model_serving", "model_serving", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "model_serving"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/m/infer", "/v2/models/m/infer?x=1", "/v2/models/m/%69nfer", "/v2/%6dodels/m/infer"]
+)
+def test_however_its_path_is_written_an_inference_needs_a_role_and_a_token(data_plane: DataPlane, path: str):
+    limited(data_plane, RateLimit("of" + re.sub(r"\W", ".", path), "acme", Scope.TENANT, SELDOM, 1))
+    assert over_http(data_plane, path, dict([key(PAYER)]), "POST")[0] == 403
+    assert over_http(data_plane, path, dict([key(CALLER)]), "POST")[0] != 429
+    assert over_http(data_plane, path, dict([key(CALLER)]), "POST")[0] == 429
+    assert over_http(data_plane, "/v2/repository/index", dict([key(PAYER)]), "POST")[0] not in (403, 429)
 
 
 def test_what_envoy_holds_has_no_key_in_it(guarded: DataPlane):
