@@ -33,9 +33,9 @@ def frame(model: str, path: Path) -> Path:
     return path
 
 
-def throughput(port: int, body: Path, calls: int) -> float:
-    """Calls a second at 32 in flight."""
-    said = _h2load(port, body, calls, CONNECTIONS, STREAMS)
+def throughput(port: int, body: Path, calls: int, *, connections: int = CONNECTIONS, streams: int = STREAMS) -> float:
+    """Calls a second, with `connections` times `streams` of them in flight."""
+    said = _h2load(port, body, calls, connections, streams)
     found = re.search(r"([\d.]+) req/s", said)
     if found is None:
         raise NoLoad(said)

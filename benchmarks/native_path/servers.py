@@ -75,9 +75,9 @@ class Servers:
 
     def guard(self, *, on: bool) -> None:
         """Whether Penstock looks for keys and counts tokens from now on; returns when Envoy does."""
-        inputs = _inputs(self.triton)
+        inputs = policy(self.triton)
         given = replace(inputs, keys=_keys(), limits=_limits()) if on else inputs
-        _apply(self.ads, compile_snapshot(given, authentication=on))
+        apply(self.ads, compile_snapshot(given, authentication=on))
 
     def recorded(self) -> collections.Counter[int]:
         """gRPC statuses in the records file."""
@@ -119,7 +119,7 @@ def _load(stack: Stack) -> None:
         client.load_model("bench")
 
 
-def _inputs(triton_port: int) -> Inputs:
+def policy(triton_port: int) -> Inputs:
     """A split of two versions with a third to fall back to: each call has a chain of six attempts."""
     return Inputs(
         servers=(Server("a", "127.0.0.1", triton_port),),
@@ -148,7 +148,8 @@ def _limits() -> tuple[RateLimit, ...]:
     )
 
 
-def _apply(ads: Ads, snapshot: Snapshot) -> None:
+def apply(ads: Ads, snapshot: Snapshot) -> None:
+    """Publish it; returns when Envoy has all of it. Raises TimeoutError."""
     applied = threading.Event()
     ads.publish(snapshot)
     for _ in range(1000):
