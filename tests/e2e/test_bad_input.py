@@ -182,6 +182,9 @@ class TestOurServices:
         )
         error = refused(penstock.experiments.CreateExperiment, exp.CreateExperimentRequest(experiment=made))
         assert error.code() is INVALID
+        assert "12000, more than 10000" in error.details()
+        error = refused(penstock.experiments.GetExperiment, exp.GetExperimentRequest(name="too-much"))
+        assert reason_of(error) == "EXPERIMENT_NOT_FOUND"
 
     def test_an_allocation_that_overlaps(self, penstock, split):
         penstock.experiments.CreateExperiment(exp.CreateExperimentRequest(experiment=halves("overlapping", "split")))
@@ -195,9 +198,12 @@ class TestOurServices:
             meter=METER_REQUEST, model="priced", nanodollars_per_unit="5", effective_from=Timestamp(seconds=1_000_000)
         )
         penstock.costs.CreatePrice(cost.CreatePriceRequest(price=price))
+        before = penstock.costs.ListPrices(cost.ListPricesRequest(page_size=1000)).prices
+        assert [found.model for found in before].count("priced") == 1
         price.effective_from.seconds += 60
         error = refused(penstock.costs.CreatePrice, cost.CreatePriceRequest(price=price))
         assert (error.code(), reason_of(error)) == (grpc.StatusCode.ALREADY_EXISTS, "PRICE_OVERLAP")
+        assert penstock.costs.ListPrices(cost.ListPricesRequest(page_size=1000)).prices == before
 
     def test_an_outcome_for_an_unknown_experiment_and_nothing_half_written(self, penstock, split):
         def outcome(experiment, name):

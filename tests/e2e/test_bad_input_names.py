@@ -84,6 +84,16 @@ class TestEntities:
         assert (error.code(), reason_of(error)) == (NOT_FOUND, "ENTITY_NOT_FOUND")
         assert [field for field, _ in faults(error)] == ["feature_view.entity"]
 
+    def test_a_service_of_an_unknown_feature(self, penstock, parcels):
+        features = [FeatureReference(view="parcel_weights", feature="height")]
+        wanted = FeatureService(name="heights", features=features)
+        request = fr.CreateFeatureServiceRequest(feature_service=wanted)
+        error = refused(penstock.feature_registry.CreateFeatureService, request)
+        assert (error.code(), reason_of(error)) == (NOT_FOUND, "FEATURE_NOT_FOUND")
+        assert [field for field, _ in faults(error)] == ["feature_service.features[0]"]
+        error = refused(penstock.feature_registry.GetFeatureService, fr.GetFeatureServiceRequest(name="heights"))
+        assert reason_of(error) == "FEATURE_SERVICE_NOT_FOUND"
+
     def test_an_unknown_column_is_told_with_the_one_that_is_missing(self, penstock, parcels):
         request = GetOnlineFeaturesRequest(feature_service="parcels", entities=[column("parcle", ["p"])])
         error = refused(penstock.features.GetOnlineFeatures, request)
