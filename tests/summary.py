@@ -17,6 +17,7 @@ KINDS = ("unit", "contract", "integration", "e2e", "chaos")
 COLUMNS = ("passed", "failed", "skipped", "deselected")
 PACKAGES = {
     "h2load": "Debian's nghttp2-client",
+    "curl": "Debian's curl",
     "grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl, by `go install`",
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -1,5 +1,6 @@
 """The README's own words, run as they stand against the stack."""
 
+import json
 import os
 import re
 import subprocess
@@ -77,7 +78,7 @@ def python(shell, text):
 
 @pytest.mark.needs("grpcurl")
 def test_your_own_model(shell, registered):
-    _, grpcurl, predict, explain, spend = commands(OWN_MODEL)
+    _, grpcurl, predict, *_, explain, spend = commands(OWN_MODEL)
     assert "X FP32[4] -> label INT64[], probabilities FP32[3]" in registered
     assert "a READY, b READY" in registered
     assert '"model_version": "1"' in shell(grpcurl)
@@ -85,6 +86,16 @@ def test_your_own_model(shell, registered):
     assert shell(predict).startswith("setosa (setosa 0.98")
     assert "default" in shell(explain)
     assert "iris" not in shell(spend).splitlines()[0]
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.usefixtures("registered")
+def test_your_own_model_in_json(shell):
+    *_, predict, route, health, _, _ = commands(OWN_MODEL)
+    answer = json.loads(shell(predict))
+    assert (answer["prediction"], answer["model_version"]) == ("setosa", "1")
+    assert json.loads(shell(route))["route"]["default_version"] == "1"
+    assert json.loads(shell(health))["checks"]
 
 
 def test_an_experiment(shell, registered, penstock):
