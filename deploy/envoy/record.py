@@ -44,7 +44,7 @@ _FIELDS = fields(Record)
 
 def parse(line: str) -> Record:
     """Read a line without its line break. Raises ValueError for a line that is cut short or of another format."""
-    version, *values = line.split("\t", len(_FIELDS))
+    version, *values = line.split("\t")
     if version != FORMAT or len(values) != len(_FIELDS):
         raise ValueError(f"not a record of format {FORMAT} with {len(_FIELDS)} fields: {line[:200]!r}")
     texts = dict(zip((field.name for field in _FIELDS), values, strict=True))

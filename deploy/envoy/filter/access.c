@@ -232,5 +232,6 @@ static uint64_t mixed(uint64_t one, uint64_t other) {
 
 uint64_t bucket_of(const limit *of, const caller *who, view unit) {
   uint64_t tenant = mixed(of->hash, who->tenant_hash);
-  return of->of_unit ? mixed(tenant, short_hash(unit.ptr, unit.length)) : tenant;
+  // even and odd: however callers choose their units, those buckets never lie in a group with those of tenants
+  return of->of_unit ? mixed(tenant, short_hash(unit.ptr, unit.length)) | 1 : tenant & ~UINT64_C(1);
 }

@@ -34,7 +34,15 @@ static view value_of(const headers *all, view name) {
   return (view){NULL, 0};
 }
 
-static bool is_bearer(view authorization) { return begins(authorization, TEXT("Bearer penstock_")); }
+static bool is_bearer(view authorization) {
+  view wanted = TEXT("bearer penstock_");
+  if (authorization.length < wanted.length) return false;
+  for (size_t n = 0; n < wanted.length; n++) {
+    char letter = authorization.ptr[n];
+    if ((letter >= 'A' && letter <= 'Z' ? letter + ('a' - 'A') : letter) != wanted.ptr[n]) return false;
+  }
+  return true;
+}
 
 // Whether callers may not say it. Of Envoy's own headers two may be there by now, which it has set or which nobody reads.
 static bool is_internal(const header *one) {
@@ -78,19 +86,18 @@ static standing identify(const access *known, const headers *all, const caller *
   return key.ptr == NULL ? NO_KEY : UNKNOWN_KEY;
 }
 
-// Whether a page calls; if it is only its browser that asks before a call, that has been answered.
-static bool enter_page(void *envoy, const access *known, const headers *all, view origin, visit *made) {
-  made->origin = allowed_origin(known, origin);
-  bool asks = is(value_of(all, TEXT(":method")), TEXT("OPTIONS")) &&
-              value_of(all, TEXT("access-control-request-method")).ptr != NULL;
-  if (asks) answer_preflight(envoy, made->origin, value_of(all, TEXT("access-control-request-headers")));
-  return !asks;
+// Whether it is only a browser that asks before its page calls; if so, that has been answered.
+static bool is_preflight(void *envoy, headers *all, view origin) {
+  if (!look(envoy, all) || !is(value_of(all, TEXT(":method")), TEXT("OPTIONS"))) return false;
+  if (value_of(all, TEXT("access-control-request-method")).ptr == NULL) return false;
+  answer_preflight(envoy, origin, value_of(all, TEXT("access-control-request-headers")));
+  return true;
 }
 
 // What anybody may ask: whether we are there, and what may be asked.
 static bool is_open(const headers *all) {
   view path = value_of(all, TEXT(":path"));
-  return begins(path, TEXT("/grpc.health.v1.Health/")) || is(path, TEXT("/health")) || is(path, TEXT("/openapi.json")) ||
+  return is(path, TEXT("/grpc.health.v1.Health/Check")) || is(path, TEXT("/health")) || is(path, TEXT("/openapi.json")) ||
          begins(path, TEXT("/v2/health/"));
 }
 
@@ -99,7 +106,8 @@ static void set_tag(void *envoy, view tag, visit *made) {
   size_t size = tag.length < LONGEST_TAG ? tag.length : LONGEST_TAG;
   made->tagged = size > 0;
   if (size == 0) return;
-  memcpy(kept, tag.ptr, size);  // what it points to is gone once a header is set
+  // a copy, since what it points to is gone once a header is set; without what separates the fields of a record
+  for (size_t n = 0; n < size; n++) kept[n] = (unsigned char)tag.ptr[n] < ' ' || tag.ptr[n] == 0x7F ? '?' : tag.ptr[n];
   set_header(envoy, TAG, (view){kept, size});
 }
 
@@ -117,7 +125,7 @@ static void set_identity(void *envoy, const access *known, const caller *who) {
   view nobody = TEXT("anonymous");
   set_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? nobody : who->tenant);
   set_header(envoy, TEXT("x-penstock-principal"), who == NULL ? nobody : who->principal);
-  if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? (view){"", 0} : who->roles);
+  if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? TEXT("none") : who->roles);
 }
 
 static bool refuse_caller(void *envoy, const gate *of, view origin, int status, const char *reason, const char *message) {
@@ -154,7 +162,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
     return false;
   }
   view origin = value_of(&all, TEXT("origin"));
-  if (origin.ptr != NULL && !enter_page(envoy, of->known, &all, origin, made)) return false;
+  bool page = origin.ptr != NULL;
+  made->origin = allowed_origin(of->known, origin);
   standing is_known = identify(of->known, &all, &who);
   bool open = is_open(&all);
   while (remove_internal(envoy, &all)) look(envoy, &all);
@@ -164,6 +173,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
     return false;
   }
   set_identity(envoy, of->known, who);
+  // only now: whatever is answered has a record, and no record is to have what a caller says of itself
+  if (page && is_preflight(envoy, &all, made->origin)) return false;
   return admit(envoy, of, is_known, who, open, made);
 }
 

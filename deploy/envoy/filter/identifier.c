@@ -7,33 +7,21 @@
 #include <stddef.h>
 #include <unistd.h>
 
-// One to one, so that counts stay apart; what it makes of neighbours looks unrelated, and so does not tell a caller how
-// many calls there were between two of his. The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-static uint64_t scatter(uint64_t number) {
-  number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9u;
-  number = (number ^ (number >> 27)) * 0x94D049BB133111EBu;
-  return number ^ (number >> 31);
-}
+#include "sha256.h"
 
-static char *write_hex(char *at, uint64_t number, int digits) {
-  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) *at++ = "0123456789abcdef"[(number >> shift) & 15];
-  return at;
-}
+enum { VERSION_BYTE = 6, VARIANT_BYTE = 8, BYTES = 16 };
 
 void next_id(ids *from, char text[ID_LENGTH]) {
-  uint64_t scattered = scatter(from->origin ^ from->count++), origin = scatter(from->origin);
-  // the two bits for which the variant leaves no room below go above, in place of two of the origin
-  uint64_t high = (origin & 0xFFFFFFFFFFFF0FFCu) | 0x4000u | scattered >> 62;
-  uint64_t low = (scattered & 0x3FFFFFFFFFFFFFFFu) | 0x8000000000000000u;
-  char *at = write_hex(text, high >> 32, 8);
-  *at++ = '-';
-  at = write_hex(at, high >> 16, 4);
-  *at++ = '-';
-  at = write_hex(at, high, 4);
-  *at++ = '-';
-  at = write_hex(at, low >> 48, 4);
-  *at++ = '-';
-  write_hex(at, low, 12);
+  uint8_t hash[HASH_SIZE];
+  sha256(from, sizeof *from, hash);
+  from->count++;
+  hash[VERSION_BYTE] = (uint8_t)((hash[VERSION_BYTE] & 0x0F) | 0x40);
+  hash[VARIANT_BYTE] = (uint8_t)((hash[VARIANT_BYTE] & 0x3F) | 0x80);
+  for (size_t n = 0; n < BYTES; n++) {
+    if (n == 4 || n == 6 || n == 8 || n == 10) *text++ = '-';
+    *text++ = "0123456789abcdef"[hash[n] >> 4];
+    *text++ = "0123456789abcdef"[hash[n] & 15];
+  }
 }
 
 ids *own_ids(void) {
@@ -42,7 +30,7 @@ ids *own_ids(void) {
   if (begun) return &own;
   int random = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
   if (random < 0) return NULL;
-  begun = read(random, &own.origin, sizeof own.origin) == (ssize_t)sizeof own.origin;
+  begun = read(random, own.origin, sizeof own.origin) == (ssize_t)sizeof own.origin;
   close(random);
   return begun ? &own : NULL;
 }

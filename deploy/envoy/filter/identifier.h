@@ -6,10 +6,9 @@
 
 enum { ID_LENGTH = 36 };
 
-// Where ids come from: two with the same origin differ as long as their counts do, two of other origins do by chance
-// alone (one in 2^58).
+// Where ids come from. Whoever has seen some of them cannot tell the next: a record with it would shut out the real one.
 typedef struct {
-  uint64_t origin;
+  uint8_t origin[32];  // random, known to nobody
   uint64_t count;
 } ids;
 

@@ -10,7 +10,7 @@
 #include "call.h"
 #include "pages.h"
 
-enum { NS = 1000000000, MOST_LIMITS = 16 };
+enum { NS = 1000000000, MOST_LIMITS = 64 };
 
 static uint64_t now_ns(void) {
   struct timespec now;

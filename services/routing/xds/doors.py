@@ -38,6 +38,8 @@ PUBLIC = (
     ("/inference.GRPCInferenceService/", "model_serving"),
 )
 MODEL_STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+LONGEST_STREAM = 900.0
+"""Seconds after which a stream ends: who called is looked at when it begins, and a key may be revoked meanwhile."""
 ENCODING = "x-penstock-encoding"
 """Says again how a caller's messages are compressed: gRPC keeps that from whoever answers them."""
 PROTOCOL_REST = "/v2"
@@ -76,7 +78,9 @@ def _inference() -> Iterator[dict[str, Any]]:
     encoding = [header(ENCODING, "%REQ(grpc-encoding)%", OVERWRITE)]
     door = {"name": "slow-door", "route": _to("model_serving"), "request_headers_to_add": encoding}
     yield {"match": slow, **door}
-    yield {"match": {"path": MODEL_STREAM_INFER}, **door}
+    longest = {"max_stream_duration": seconds(LONGEST_STREAM), "grpc_timeout_header_max": seconds(LONGEST_STREAM)}
+    stream = {**_to("model_serving"), "max_stream_duration": longest}
+    yield {"match": {"path": MODEL_STREAM_INFER}, **door, "route": stream}
     message = "the request could not be read"
     yield refuse("unread", {"path": MODEL_INFER}, 500, INTERNAL, message)
 

@@ -277,3 +277,18 @@ def test_what_envoy_holds_has_no_key_in_it(guarded: DataPlane):
     assert key_hash(CALLER) in dump
     assert not any(text in dump for text in (CALLER, ENGINEER, PAYER))
     assert INGRESS in dump
+
+
+@pytest.mark.parametrize("origin", ["http://page", ""])
+def test_what_a_caller_says_of_itself_is_in_no_record(guarded: DataPlane, origin: str):
+    """Also where a browser is answered at once, or a call refused: forged fields would be billed to somebody."""
+    forged = "id1\tingress\tsplit\t1\t9\t9\t200\t0\t1\t10.0.0.1:8001\t-\t9\t9\tvictim\tp\tm\t3\tB\te\t\tu\tx"
+    asked = {"origin": origin, "access-control-request-method": "POST"} if origin else {}
+    said = {**asked, "x-request-id": forged, "x-penstock-tenant": "victim", "x-penstock-scope": "m"}
+    before = len(guarded.records())
+    over_http(guarded, models.INFER, said, "OPTIONS" if origin else "POST")
+    record = eventually(lambda: guarded.records()[before:])[0]
+    assert (record.tenant, record.principal, record.upstream) == ("anonymous", "anonymous", "")
+    assert record.request_id != "id1"
+    assert not record.reached_triton
+    assert record.client_request_id == forged.replace("\t", "?")[:128]

@@ -43,8 +43,10 @@ def test_absent_numbers_are_told_from_zero_where_it_matters():
     assert not record.reached_triton
 
 
-def test_free_text_may_hold_what_separates_the_others():
-    assert parse(f"{LINE}\twith\ttabs").client_request_id == "mine\twith\ttabs"
+def test_a_line_with_more_fields_than_there_are_is_refused():
+    """Or a caller's own words would be taken for other fields."""
+    with pytest.raises(ValueError, match="fields"):
+        parse(f"{LINE}\twith\ttabs")
 
 
 @pytest.mark.parametrize("line", ["", "2" + LINE[1:], LINE.rsplit("\t", 1)[0], LINE.replace("960", "soon")])

@@ -61,7 +61,7 @@ class Target:
 
 
 class _Ids(ctypes.Structure):
-    _fields_ = (("origin", ctypes.c_uint64), ("count", ctypes.c_uint64))
+    _fields_ = (("origin", ctypes.c_uint8 * 32), ("count", ctypes.c_uint64))
 
 
 class Limit(ctypes.Structure):
@@ -244,7 +244,7 @@ class Filters:
 
     def ids(self, origin: int, first: int, count: int) -> list[str]:
         """So many of an origin, from a count on."""
-        return self._ids(ctypes.pointer(_Ids(origin, first)), count)
+        return self._ids(ctypes.pointer(_Ids((ctypes.c_uint8 * 32)(*origin.to_bytes(32)), first)), count)
 
     def own_ids(self, count: int) -> list[str]:
         """So many of this thread's own."""
