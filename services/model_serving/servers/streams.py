@@ -57,7 +57,7 @@ class Stream:
                     number += 1
                     await self._room.acquire()
                     await self._start(group, number, data)
-        except Exception:
+        except Exception:  # whatever ends the reading, who waits for answers must hear of the end
             await self._answers.put(None)
             raise
         await self._answers.put(None)
