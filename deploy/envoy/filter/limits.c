@@ -31,6 +31,13 @@ static class class_of(void *envoy, bool copies) {
 
 static void call_in(void *scheduler) { envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, ITS_TURN); }
 
+static void count(void *envoy, size_t refusals, class of) {
+  static const char *const names_of[CLASSES] = {[ORDINARY] = "default", [URGENT] = "high", [COPY] = "copy"};
+  view model = header_of(envoy, TEXT("x-penstock-scope"), NULL), name = {(char *)names_of[of], strlen(names_of[of])};
+  view labels[] = {model, name};
+  envoy_dynamic_module_callback_http_filter_increment_counter(envoy, refusals, labels, 2, 1);
+}
+
 static void turn_away(void *envoy, const place *own) {
   char fault[FAULT_ROOM];
   const char *of = own->of == URGENT ? " urgent" : own->of == COPY ? " copied" : "";
@@ -44,7 +51,7 @@ static void turn_away(void *envoy, const place *own) {
   refuse(envoy, RESOURCE_EXHAUSTED, "MODEL_BUSY", fault);
 }
 
-int limits_on_headers(void *envoy, bool copies, turn *call) {
+int limits_on_headers(void *envoy, size_t refusals, bool copies, turn *call) {
   const room *into = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
   if (into == NULL || take_place(into, class_of(envoy, copies), &call->own) == INSIDE) return CONTINUE_HEADERS;
   if (!copies && into->most_waiting > 0) {
@@ -57,6 +64,7 @@ int limits_on_headers(void *envoy, bool copies, turn *call) {
     call->stopped = now == WAITING;
     if (now != OUTSIDE) return call->stopped ? STOP_HEADERS : CONTINUE_HEADERS;
   }
+  count(envoy, refusals, call->own.of);
   turn_away(envoy, &call->own);
   return STOP_HEADERS;
 }

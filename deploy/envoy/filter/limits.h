@@ -12,7 +12,8 @@ typedef struct {
   bool stopped;     // until then
 } turn;
 
-int limits_on_headers(void *envoy, bool copies, turn *call);
+// `refusals` is Envoy's number for what counts the calls that are refused, by model and class.
+int limits_on_headers(void *envoy, size_t refusals, bool copies, turn *call);
 int limits_on_body(const turn *call);
 int limits_on_trailers(const turn *call);
 void limits_on_scheduled(void *envoy, turn *call);

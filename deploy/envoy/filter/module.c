@@ -11,10 +11,11 @@
 
 typedef enum { INGRESS, SECOND_HOP, VERSION, BULKHEAD, BULKHEAD_OF_COPIES } kind;
 
-// A filter's configuration: which one it is, and what the one at the ingress knows of callers.
+// A filter's configuration: which one it is, what the one at the ingress knows of callers, what a bulkhead counts by.
 typedef struct {
   kind of;
   gate at;
+  size_t refusals;
 } filter;
 
 static const char *const names_of[] = {"ingress", "second-hop", "version", "bulkhead", "bulkhead-of-copies"};
@@ -45,6 +46,21 @@ static bool open_gate(gate *at, void *envoy, view config) {
              envoy, TEXT("penstock_edge_limited_total"), labels, 3, &at->limited) == 0;
 }
 
+static bool open_bulkhead(size_t *refusals, void *envoy) {
+  view labels[] = {TEXT("model"), TEXT("class")};
+  return envoy_dynamic_module_callback_http_filter_config_define_counter(
+             envoy, TEXT("penstock_bulkhead_refusals_total"), labels, 2, refusals) == 0;
+}
+
+static bool prepare(filter *made, void *envoy, view config) {
+  switch (made->of) {
+    case INGRESS: return open_gate(&made->at, envoy, config);
+    case BULKHEAD:
+    case BULKHEAD_OF_COPIES: return open_bulkhead(&made->refusals, envoy);
+    default: return true;
+  }
+}
+
 // By the filter's name; NULL, so that Envoy refuses its configuration, for one that is unknown or cannot be read.
 void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, view config) {
   size_t of = 0, kinds = sizeof names_of / sizeof *names_of;
@@ -52,7 +68,7 @@ void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, view name, vie
   filter *made = of == kinds ? NULL : calloc(1, sizeof *made);
   if (made == NULL) return NULL;
   made->of = (kind)of;
-  if (made->of != INGRESS || open_gate(&made->at, envoy, config)) return made;
+  if (prepare(made, envoy, config)) return made;
   envoy_dynamic_module_on_http_filter_config_destroy(made);
   return NULL;
 }
@@ -101,7 +117,9 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, void *self,
   stream *call = self;
   int status;
   if (call->in->of == VERSION) return version_on_headers(envoy, &call->ours, end);
-  if (is_bulkhead(call)) return limits_on_headers(envoy, call->in->of == BULKHEAD_OF_COPIES, &call->turn);
+  if (is_bulkhead(call)) {
+    return limits_on_headers(envoy, call->in->refusals, call->in->of == BULKHEAD_OF_COPIES, &call->turn);
+  }
   return enter(envoy, call, &status) ? inference_on_headers(envoy, call->in->of == SECOND_HOP, end) : status;
 }
 int envoy_dynamic_module_on_http_filter_request_body(void *envoy, void *self, bool end) {

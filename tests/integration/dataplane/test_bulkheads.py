@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import re
+import urllib.request
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from tests.polling import eventually
 
 MOST, MOST_WAITING = 5, 3
 FULL = f"the model has {MOST} calls under way and {MOST_WAITING} waiting, as many as its route allows"
+COUNTED = re.compile(r'penstock_bulkhead_refusals_total\{model="m",class="(\w+)"\} (\d+)')
 URGENT = [("x-penstock-priority", "high")]
 
 
@@ -45,6 +48,13 @@ def answers(futures: Sequence) -> collections.Counter[tuple[str, str]]:
 def under_way(plane: DataPlane) -> int:
     """Calls that a server has."""
     return plane.statistic("cluster.set-[0-9a-f]*.upstream_rq_active")
+
+
+def counted(plane: DataPlane) -> collections.Counter[str]:
+    """Refusals of model m by class, as Prometheus is told of them."""
+    with urllib.request.urlopen(f"http://{plane.stack.address('envoy_admin')}/stats/prometheus") as answer:
+        found = COUNTED.findall(answer.read().decode())
+    return collections.Counter({class_: int(count) for class_, count in found})
 
 
 def refused(futures: Sequence) -> int:
@@ -129,6 +139,18 @@ def test_the_urgent_have_room_of_their_own(data_plane: DataPlane, ingress: grpc.
             assert answers(urgent)["OK", ""] == MOST + MOST_WAITING
 
 
+def test_refusals_are_counted_by_model_and_class(data_plane: DataPlane, ingress: grpc.Channel):
+    limited(data_plane)
+    before = counted(data_plane)
+    with models.hanging(data_plane.stack), calling(ingress, 12) as ordinary:
+        eventually(lambda: refused(ordinary) == 4)
+        with calling(ingress, 10, metadata=URGENT) as urgent:
+            eventually(lambda: refused(urgent) == 2)
+            models.go_on(data_plane.stack)
+            answers([*ordinary, *urgent])
+    eventually(lambda: counted(data_plane) - before == {"default": 4, "high": 2}, message="both are counted")
+
+
 def test_only_a_key_with_the_role_makes_a_call_urgent(data_plane: DataPlane, ingress: grpc.Channel):
     names = {"caller": "aaaa", "urgent": "bbbb"}
     texts = {role: f"penstock_{name * 3}_{'s' * 32}" for role, name in names.items()}
@@ -157,6 +179,7 @@ def test_copies_have_room_of_their_own_and_do_not_wait(data_plane: DataPlane, in
     data_plane.apply(
         data_plane.inputs(routes=(route,), deployments=(*data_plane.inputs().deployments, Deployment("m", "5", ("a",))))
     )
+    before = counted(data_plane)
     with models.hanging(data_plane.stack):
         ids = [models.call(ingress).headers["x-request-id"] for _ in range(20)]
 
@@ -166,6 +189,7 @@ def test_copies_have_room_of_their_own_and_do_not_wait(data_plane: DataPlane, in
 
         eventually(lambda: dropped() == 20 - MOST, message="copies beyond the limit are dropped at once")
         assert under_way(data_plane) == MOST
+        eventually(lambda: counted(data_plane) - before == {"copy": 20 - MOST}, message="and counted as such")
 
 
 def test_a_model_that_hangs_takes_nothing_from_another_on_its_server(data_plane: DataPlane, ingress: grpc.Channel):
