@@ -44,8 +44,16 @@ class Environment:
     def address(self, name: str, default: str | None = None) -> str:
         """host:port."""
         text = self.text(name, default)
+        return self._address(name, text) if text else text
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """One or more, `host:port,host:port`."""
+        text = self.text(name)
+        return tuple(self._address(name, each.strip()) for each in text.split(",")) if text else ()
+
+    def _address(self, name: str, text: str) -> str:
         host, _, port = text.rpartition(":")
-        if text and not (host and port.isdigit() and int(port) < 65536):
+        if not (host and port.isdigit() and int(port) < 65536):
             self._faults.append(f"{name}={text!r} is not host:port")
         return text
 

@@ -35,15 +35,16 @@ async def keep(settings: config.Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     shelf = Shelf(settings.state / "policy.sqlite")
-    routing = grpc.aio.insecure_channel(settings.routing, options=channels.OPTIONS)
+    routings = [grpc.aio.insecure_channel(address, options=channels.OPTIONS) for address in settings.routings]
     server = grpc.aio.server(options=OPTIONS)
-    Relay(shelf, routing).register(server)
+    Relay(shelf, routings).register(server)
     server.add_insecure_port(settings.listen)
     await server.start()
-    log.info("keeping the policy of %s for the Envoy that asks %s", settings.routing, settings.listen)
+    log.info("keeping the policy of %s for the Envoy that asks %s", ", ".join(settings.routings), settings.listen)
     await stop.wait()
     await server.stop(GRACE_SECONDS)
-    await routing.close()
+    for routing in routings:
+        await routing.close()
     shelf.close()
 
 

@@ -15,8 +15,8 @@ class Config:
 
     listen: str
     """host:port for its Envoy, which nobody else should reach."""
-    routing: str
-    """Where routing's ADS is: a gRPC target, `host:port` or several as in `ipv4:10.0.0.1:50051,10.0.0.2:50051`."""
+    routings: tuple[str, ...]
+    """host:port of each replica's ADS; one that comes earlier is asked first."""
     state: Path
     """Where the policy is kept; nobody else's."""
     metrics_port: int
@@ -28,7 +28,7 @@ def read(variables: Mapping[str, str]) -> Config:
     environment = Environment(variables)
     config = Config(
         listen=environment.address("PENSTOCK_LISTEN"),
-        routing=environment.text("PENSTOCK_ADS_TARGET"),
+        routings=environment.addresses("PENSTOCK_ADS_TARGET"),
         state=environment.path("PENSTOCK_STATE_DIR"),
         metrics_port=environment.integer("PENSTOCK_METRICS_PORT", 0),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -32,10 +32,11 @@ class Relay:
     Belongs to one event loop.
     """
 
-    def __init__(self, shelf: Shelf, routing: grpc.aio.Channel) -> None:
+    def __init__(self, shelf: Shelf, routings: Sequence[grpc.aio.Channel]) -> None:
+        """Replicas of routing, in the order in which they are asked."""
         self._shelf = shelf
         # bytes, not messages: whatever a release of Envoy or routing puts in passes as it is
-        self._stream: Any = routing.stream_stream(f"/{SERVICE}/{METHOD}")
+        self._streams: list[Any] = [routing.stream_stream(f"/{SERVICE}/{METHOD}") for routing in routings]
 
     def register(self, server: grpc.aio.Server) -> None:
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
@@ -56,15 +57,16 @@ class Relay:
 
     async def _open(self) -> Any:
         """A stream to a routing that has a policy, or, as long as nothing is kept, may not have one yet. Else None."""
-        call = self._stream(metadata=((KEEPER, "1"),))
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                said = dict(await call.initial_metadata())
-        except (TimeoutError, grpc.aio.AioRpcError):
-            said = {}
-        if said.get(POLICY) or (POLICY in said and self._shelf.empty):
-            return call
-        call.cancel()
+        for stream in self._streams:
+            call = stream(metadata=((KEEPER, "1"),))
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    said = dict(await call.initial_metadata())
+            except (TimeoutError, grpc.aio.AioRpcError):
+                said = {}
+            if said.get(POLICY) or (POLICY in said and self._shelf.empty):
+                return call
+            call.cancel()
         return None
 
     async def _follow(self, routing: Any, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -23,3 +23,13 @@ def test_values_and_defaults():
     assert env.pairs("SERVERS") == {"a": "h:1", "b": "h:2"}
     assert env.text("EMPTY", "given") == "given"
     env.check()
+
+
+def test_several_addresses():
+    env = Environment({"ALL": "a:1, b.example:2", "GAP": "a:1,,b:2", "BAD": "a:1,b"})
+    assert env.addresses("ALL") == ("a:1", "b.example:2")
+    env.check()
+    for name in ("GAP", "BAD", "NONE"):
+        env.addresses(name)
+    with pytest.raises(ConfigError, match=r"GAP='' is not host:port\n.*BAD='b' is not host:port\n.*NONE is not set"):
+        env.check()
