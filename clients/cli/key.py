@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clients.cli.pages import every
 from clients.cli.session import Session, session
+from clients.cli.watching import Watch, look
 from penstock.routing.v1 import access_service_pb2 as pb
 from penstock.routing.v1.api_key_pb2 import ApiKey
 
@@ -42,11 +43,19 @@ def create(
 
 
 @app.command("list")
-def list_keys(context: typer.Context, tenant: Annotated[str, typer.Option(help="only this tenant's")] = "") -> None:
+def list_keys(
+    context: typer.Context,
+    tenant: Annotated[str, typer.Option(help="only this tenant's")] = "",
+    watch: Watch = False,
+) -> None:
     """Every key, revoked ones too; never the keys themselves."""
     at = session(context)
-    found = list(every(at.penstock.access.ListApiKeys, pb.ListApiKeysRequest(tenant=tenant), "api_keys"))
-    _show(at, found, f"{tenant or 'Nobody'} has no key yet: `penstock key create TENANT PRINCIPAL`.")
+
+    def ask() -> list[ApiKey]:
+        return list(every(at.penstock.access.ListApiKeys, pb.ListApiKeysRequest(tenant=tenant), "api_keys"))
+
+    for found in look(at, ask, on=watch):
+        _show(at, found, f"{tenant or 'Nobody'} has no key yet: `penstock key create TENANT PRINCIPAL`.")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 
 from clients.cli.pages import every
 from clients.cli.session import Session, session
+from clients.cli.watching import Watch, look
 from penstock.routing.v1 import access_service_pb2 as pb
 from penstock.routing.v1.rate_limit_pb2 import RateLimit, RateLimitScope
 
@@ -42,11 +43,18 @@ def create(
 
 @app.command("list")
 def list_limits(
-    context: typer.Context, tenant: Annotated[str, typer.Option(help="only those that name this tenant")] = ""
+    context: typer.Context,
+    tenant: Annotated[str, typer.Option(help="only those that name this tenant")] = "",
+    watch: Watch = False,
 ) -> None:
     """Every limit."""
     at = session(context)
-    _show(at, list(every(at.penstock.access.ListRateLimits, pb.ListRateLimitsRequest(tenant=tenant), "rate_limits")))
+
+    def ask() -> list[RateLimit]:
+        return list(every(at.penstock.access.ListRateLimits, pb.ListRateLimitsRequest(tenant=tenant), "rate_limits"))
+
+    for found in look(at, ask, on=watch):
+        _show(at, found)
 
 
 @app.command()

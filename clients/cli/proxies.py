@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from clients.cli.pages import every
-from clients.cli.session import session
+from clients.cli.session import Session, session
 from clients.cli.snapshot import when
+from clients.cli.watching import Watch, look
 from penstock.routing.v1.proxy_pb2 import Proxy
 from penstock.routing.v1.routing_service_pb2 import ListProxiesRequest
 
 
-def proxies(context: typer.Context) -> None:
+def proxies(context: typer.Context, watch: Watch = False) -> None:
     """Every Envoy: which policy it has, and what it refuses."""
     at = session(context)
-    found = list(every(at.penstock.routing.ListProxies, ListProxiesRequest(), "proxies"))
+    for found in look(
+        at, lambda: list(every(at.penstock.routing.ListProxies, ListProxiesRequest(), "proxies")), on=watch
+    ):
+        _show(at, found)
+
+
+def _show(at: Session, found: Sequence[Proxy]) -> None:
     rows = [(p.id, p.envoy_version, _state(p), p.sent_revision, p.acknowledged_revision) for p in found]
     at.table(("proxy", "Envoy", "state", "sent", "runs"), rows, "No Envoy has connected yet.")
     refused = [(p.id, rejection) for p in found for rejection in p.rejections]

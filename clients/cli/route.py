@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from clients.cli.pages import every
 from clients.cli.session import Session, session
+from clients.cli.watching import Watch, look
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.route_pb2 import LoadBalancing, Mirror, Route
 from penstock.routing.v1.selection_pb2 import METHOD_CONSISTENT_HASH, METHOD_DRAWN, METHOD_RING
@@ -86,10 +87,13 @@ def update(
 
 
 @app.command("list")
-def list_routes(context: typer.Context) -> None:
+def list_routes(context: typer.Context, watch: Watch = False) -> None:
     """Every route."""
     at = session(context)
-    _show(at, list(every(at.penstock.routing.ListRoutes, pb.ListRoutesRequest(), "routes")))
+    for found in look(
+        at, lambda: list(every(at.penstock.routing.ListRoutes, pb.ListRoutesRequest(), "routes")), on=watch
+    ):
+        _show(at, found)
 
 
 @app.command()

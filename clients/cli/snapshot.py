@@ -14,6 +14,7 @@ from rich.padding import Padding
 from clients.cli.explain import attempts
 from clients.cli.pages import every
 from clients.cli.session import Session, session
+from clients.cli.watching import Watch, look
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1 import snapshot_pb2
 
@@ -33,15 +34,28 @@ INDENT = 7
 
 @app.command("list")
 def list_snapshots(
-    context: typer.Context, most: Annotated[int, typer.Option("--most", "-n", help="how many, 1 to 100", min=1)] = 20
+    context: typer.Context,
+    most: Annotated[int, typer.Option("--most", "-n", help="how many, 1 to 100", min=1)] = 20,
+    watch: Watch = False,
 ) -> None:
-    """The last snapshots, newest first: when (UTC), who, how many of Envoy's resources are new (+), changed (~) and
-    gone (-), and why."""
+    """The last snapshots, newest first, or last with --watch: when (UTC), who, how many of Envoy's resources are new
+    (+), changed (~) and gone (-), and why."""
     at = session(context)
-    asked = pb.ListSnapshotsRequest(page_size=min(most, 100))
-    found = list(islice(every(at.penstock.routing.ListSnapshots, asked, "snapshots"), most))
-    if not found:
-        at.console.print("No snapshot is recorded yet.")
+
+    def ask() -> list[snapshot_pb2.Snapshot]:
+        asked = pb.ListSnapshotsRequest(page_size=min(most, 100))
+        return list(islice(every(at.penstock.routing.ListSnapshots, asked, "snapshots"), most))
+
+    shown = 0
+    for found in look(at, ask, on=watch):
+        if not found:
+            at.console.print("No snapshot is recorded yet.")
+        fresh = [each for each in found if each.number > shown]
+        _tell(at, fresh[::-1] if watch else fresh)
+        shown = max((each.number for each in found), default=shown)
+
+
+def _tell(at: Session, found: Sequence[snapshot_pb2.Snapshot]) -> None:
     for each in found:
         who = ", ".join(each.authors)
         at.console.print(f"{each.number:>5}  {when(each.publish_time)}  {who}  {_counts(each)}", style="bold")
@@ -167,7 +181,13 @@ def _variant(part: snapshot_pb2.TableSlice) -> str:
 
 
 def _members(found: snapshot_pb2.ServerSet) -> str:
-    return "\n".join(f"{m.server} {m.address}" + ("" if m.included else f" out: {m.reason}") for m in found.members)
+    return "\n".join(f"{m.server} {m.address}{_standing(m)}" for m in found.members)
+
+
+def _standing(member: snapshot_pb2.SetMember) -> str:
+    if not member.included:
+        return f" out: {member.reason}"
+    return f" weight {member.weight}: {member.weight_reason}" if member.weight_reason else ""
 
 
 def _lines(each: snapshot_pb2.Difference) -> Iterator[str]:

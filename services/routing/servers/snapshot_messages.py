@@ -90,4 +90,6 @@ def _member(endpoint: Endpoint) -> snapshot_pb2.SetMember:
         address=endpoint.host,
         included=endpoint.included,
         reason=endpoint.reason,
+        weight=endpoint.weight,
+        weight_reason=endpoint.weight_reason,
     )

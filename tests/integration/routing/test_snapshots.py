@@ -14,10 +14,10 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from libs.statuses import reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1 import snapshot_pb2 as sn
-from penstock.routing.v1.route_pb2 import Route
+from penstock.routing.v1.route_pb2 import LOAD_BALANCING_WEIGHTED_RESPONSE_TIME, Route
 from tests.e2e.exposition import SAMPLE
 from tests.integration.routing.conftest import PARTS, mesh_of
-from tests.integration.routing.siblings import deployment
+from tests.integration.routing.siblings import deployment, server_health
 from tests.integration.routing.test_policy_in_envoy import acknowledged, create
 from tests.models import answered_by, infer_request, shift
 from tests.polling import eventually_async
@@ -207,6 +207,24 @@ async def test_a_snapshot_can_be_read_and_compared(serving_mesh):
     pages.append(await mesh.routing_direct.DiffSnapshots(asked, timeout=10))
     assert [d for page in pages for d in page.differences] == list(found.differences)
     assert pages[1].next_page_token == ""
+
+
+async def test_a_snapshot_says_how_servers_are_weighed(serving_mesh):
+    mesh = serving_mesh
+    weighed = server_health("a", receives_traffic=True)
+    weighed.weight, weighed.weight_reason = 64, "p99 is 2.2 times the mean"
+    mesh.siblings.health.publish([weighed])
+    route = Route(model="shifted", load_balancing=LOAD_BALANCING_WEIGHTED_RESPONSE_TIME)
+    request = pb.UpdateRouteRequest(route=route, update_mask=FieldMask(paths=["load_balancing"]))
+    await mesh.routing_direct.UpdateRoute(request, timeout=10)
+
+    async def members():
+        got = await mesh.routing_direct.GetSnapshot(pb.GetSnapshotRequest(model="shifted"), timeout=10)
+        found = [(m.server, m.weight, m.weight_reason) for s in got.server_sets for m in s.members]
+        return found == [("a", 64, "p99 is 2.2 times the mean")]
+
+    await eventually_async(members, within=30, message="the newest snapshot has the weight")
+    mesh.siblings.health.publish([])
 
 
 async def test_while_postgres_is_down_policy_is_published_and_the_gap_is_told(serving_mesh):

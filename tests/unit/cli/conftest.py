@@ -89,6 +89,10 @@ class Running:
         assert self._future.result(timeout=10) == 0
         return self._printed.getvalue()
 
+    def so_far(self):
+        """What it has written until now."""
+        return self._printed.getvalue()
+
     def failed(self):
         with pytest.raises(SystemExit) as raised:
             self._future.result(timeout=10)

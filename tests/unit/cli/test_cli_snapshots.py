@@ -66,7 +66,7 @@ def test_show_tells_who_gets_what(penstock):
         sn.TableSlice(start=2500, end=10000, chain=["1"]),
     ]
     members = [
-        sn.SetMember(server="a", address="10.0.0.1:8001", included=True),
+        sn.SetMember(server="a", address="10.0.0.1:8001", included=True, weight=64, weight_reason="p99 is 2.2 times"),
         sn.SetMember(server="b", address="10.0.0.2:8001", reason="connection refused"),
     ]
     answer = rt.GetSnapshotResponse(
@@ -91,6 +91,7 @@ def test_show_tells_who_gets_what(penstock):
         "bigger, new",
         "none: refused",
         "round-robin",
+        "a 10.0.0.1:8001 weight 64: p99 is 2.2 times",
         "b 10.0.0.2:8001 out: connection refused",
         "more than these 2 models",
     ):

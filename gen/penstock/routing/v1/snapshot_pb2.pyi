@@ -351,6 +351,8 @@ class SetMember(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_REASON_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """The server's name."""
     address: _builtins.str
@@ -359,6 +361,10 @@ class SetMember(_message.Message):
     """Whether calls may go there."""
     reason: _builtins.str
     """Why it is unhealthy, in health_monitoring's words; empty when it is not."""
+    weight: _builtins.int
+    """Its share of the calls relative to the other members' weights; 1 for each where servers are not weighed."""
+    weight_reason: _builtins.str
+    """Why this weight, in health_monitoring's words of the moment when it was told; only with WEIGHTED_RESPONSE_TIME."""
     def __init__(
         self,
         *,
@@ -366,10 +372,12 @@ class SetMember(_message.Message):
         address: _builtins.str = ...,
         included: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        weight_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "included", b"included", "reason", b"reason", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "included", b"included", "reason", b"reason", "server", b"server", "weight", b"weight", "weight_reason", b"weight_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
