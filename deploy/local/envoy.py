@@ -13,6 +13,7 @@ from deploy.local.part import Part
 from deploy.local.places import CHECKOUT, Places
 from deploy.local.ports import DEFAULTS, Ports, variable
 
+HEAP_BYTES = 2 * 1024**3
 TEMPLATE = CHECKOUT / "deploy" / "envoy" / "bootstrap.yaml"
 
 
@@ -58,6 +59,7 @@ def render(template: str, places: Places, ports: Ports, *, ads: str) -> str:
     values["PENSTOCK_ACCESS_LOG"] = str(access_log(places))
     # authentication is off: who wants the ingress on the network says so
     values["PENSTOCK_INGRESS_ADDRESS"] = os.environ.get("PENSTOCK_INGRESS_ADDRESS") or "127.0.0.1"
+    values["PENSTOCK_ENVOY_HEAP_BYTES"] = os.environ.get("PENSTOCK_ENVOY_HEAP_BYTES") or str(HEAP_BYTES)
     values["PENSTOCK_ENVOY_DIR"] = str(places.short_checkout / "deploy" / "envoy")
     return string.Template(template).substitute(values)
 

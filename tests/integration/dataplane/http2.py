@@ -44,11 +44,11 @@ class Call:
         self._connection.close()
 
     def data(self, content: bytes, *, end: bool = False) -> Call:
-        """One frame, or as many as it takes; as much as was allowed to be sent."""
-        while len(content) > LARGEST_FRAME:
-            self._data(content[:LARGEST_FRAME], 0)
-            content = content[LARGEST_FRAME:]
-        self._data(content, END_STREAM if end else 0)
+        """One frame, or as many as it takes; as much as was allowed to be sent before the call ended."""
+        pieces = [content[at : at + LARGEST_FRAME] for at in range(0, len(content), LARGEST_FRAME)] or [b""]
+        for n, piece in enumerate(pieces, 1):
+            if not self._ended:
+                self._data(piece, END_STREAM if end and n == len(pieces) else 0)
         return self
 
     def trailers(self) -> Call:

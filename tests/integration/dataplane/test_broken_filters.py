@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +13,9 @@ import grpc
 import pytest
 
 from deploy.envoy.filter import build
-from deploy.local import envoy
-from deploy.local.ports import Ports
 from tests.integration.dataplane import models
+from tests.integration.dataplane.another import another_envoy
 from tests.integration.dataplane.plane import OPTIONS, DataPlane
-from tests.polling import eventually
 
 FAULTS = {
     "the request could not be read": ("inference.c", "x-penstock-scope", "x-penstock-skope"),
@@ -30,7 +27,6 @@ FAULTS = {
 @pytest.fixture
 def envoy_with(data_plane: DataPlane, tmp_path: Path) -> Iterator[Callable[[str], grpc.Channel]]:
     """A second Envoy of the same policy, with one of its filters changed."""
-    running = []
 
     def start(fault: str = "") -> grpc.Channel:
         sources = tmp_path / "filter"
@@ -41,27 +37,11 @@ def envoy_with(data_plane: DataPlane, tmp_path: Path) -> Iterator[Callable[[str]
             assert sound in text
             (sources / file).write_text(text.replace(sound, broken))
         build.compile_to(tmp_path / build.NAME, sources=sources)
-        ports = Ports(dict(data_plane.stack.ports.numbers) | {
-            name: Ports.free()[name] for name in ("ingress", "mesh", "envoy_admin")
-        })  # fmt: skip
-        text = envoy.render(envoy.TEMPLATE.read_text(), data_plane.stack.places, ports, ads="routing")
-        configuration = tmp_path / "bootstrap.yaml"
-        configuration.write_text(text.replace("node: {id: envoy,", "node: {id: broken,"))
-        command = [str(envoy.program()), "-c", str(configuration), "--disable-hot-restart", "-l", "off"]
-        modules = {**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(tmp_path)}
-        running.append(subprocess.Popen([*command, "--concurrency", "1"], env=modules))
-        eventually(lambda: _ready(ports["envoy_admin"]), within=20)
+        ports = running.enter_context(another_envoy(data_plane, tmp_path, modules=tmp_path))
         return grpc.insecure_channel(f"127.0.0.1:{ports['ingress']}", OPTIONS)
 
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait(10)
-
-
-def _ready(admin: int) -> bool:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready") as reply:
-        return reply.status == 200
+    with contextlib.ExitStack() as running:
+        yield start
 
 
 def successes(plane: DataPlane) -> int:
