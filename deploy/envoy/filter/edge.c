@@ -164,6 +164,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   view origin = value_of(&all, TEXT("origin"));
   bool page = origin.ptr != NULL;
   made->origin = allowed_origin(of->known, origin);
+  bool foreign = page && !asks_for_keys(of->known) && made->origin.ptr == NULL &&
+                 !is_own_page(origin, value_of(&all, TEXT(":authority")));
   standing is_known = identify(of->known, &all, &who);
   bool open = is_open(&all);
   while (remove_internal(envoy, &all)) look(envoy, &all);
@@ -175,6 +177,10 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   set_identity(envoy, of->known, who);
   // only now: whatever is answered has a record, and no record is to have what a caller says of itself
   if (page && is_preflight(envoy, &all, made->origin)) return false;
+  if (foreign) {  // a developer's browser would let any page in: no key keeps it out
+    const char *how = "pages of this origin may not call: it is not among PENSTOCK_ALLOWED_ORIGINS";
+    return refuse_caller(envoy, of, made->origin, PERMISSION_DENIED, "ORIGIN_NOT_ALLOWED", how);
+  }
   return admit(envoy, of, is_known, who, open, made);
 }
 

@@ -1,5 +1,7 @@
 #include "pages.h"
 
+#include <string.h>
+
 #include "call.h"
 
 #define EXPOSED                                                                                                  \
@@ -23,6 +25,26 @@ void tell_page(void *envoy, view origin) {
     view name = {(char *)said[n].key, said[n].key_length}, value = {(char *)said[n].value, said[n].value_length};
     set_answer_header(envoy, name, value);
   }
+}
+
+static bool begins(view text, view prefix) {
+  return text.length >= prefix.length && memcmp(text.ptr, prefix.ptr, prefix.length) == 0;
+}
+
+static bool is_address(view host) {
+  if (begins(host, TEXT("["))) return true;
+  for (size_t n = 0; n < host.length; n++) {
+    if (host.ptr[n] != '.' && host.ptr[n] != ':' && (host.ptr[n] < '0' || host.ptr[n] > '9')) return false;
+  }
+  return host.length > 0;
+}
+
+bool is_own_page(view origin, view host) {
+  view plain = TEXT("http://"), secure = TEXT("https://"), local = TEXT("localhost");
+  size_t scheme = begins(origin, plain) ? plain.length : begins(origin, secure) ? secure.length : 0;
+  if (scheme == 0 || origin.length - scheme != host.length) return false;
+  if (memcmp(origin.ptr + scheme, host.ptr, host.length) != 0) return false;
+  return is_address(host) || (begins(host, local) && (host.length == local.length || host.ptr[local.length] == ':'));
 }
 
 void answer_preflight(void *envoy, view origin, view asked) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import grpc
 import pytest
 
 from services.routing.domain.keys import key_hash
@@ -18,6 +19,7 @@ CALLER = f"penstock_{'a' * 12}_{'s' * 32}"
 KEYS = (ApiKey("a" * 12, key_hash(CALLER), "acme", "app", ("caller",)),)
 ONE_CALL = RateLimit("one", "acme", Scope.UNIT, 0.001, 1)
 SCARCE = {"x-penstock-api-key": CALLER, "x-penstock-routing-key": "a page"}
+STRANGE = (OTHER, "null", f"{APP}.evil", APP.replace("https", "http"), f"{APP}:444", "*")
 CORS = "access-control-"
 
 
@@ -67,19 +69,60 @@ def test_a_browser_asks_without_a_key(guarded: Rest, path: str):
     assert int(told[f"{CORS}max-age"]) > 0
 
 
-@pytest.mark.parametrize("origin", [OTHER, "null", f"{APP}.evil", APP.replace("https", "http"), f"{APP}:444", "*"])
-def test_other_origins_are_told_nothing(rest: Rest, origin: str):
-    answer = preflight(rest, models.INFER, origin)
+@pytest.mark.parametrize("origin", STRANGE)
+def test_other_origins_are_told_nothing(guarded: Rest, origin: str):
+    answer = preflight(guarded, models.INFER, origin)
     assert (answer.status, cors(answer)) == (403, {})
-    called = ask(rest, models.INFER, models.request(), origin=origin)
+    own = {**SCARCE, "x-penstock-routing-key": origin}
+    called = ask(guarded, models.INFER, models.request(), origin=origin, **own)
     # it is the browser that keeps the answer from the page: whoever has a key may call
     assert (called.status, cors(called.http)) == (0, {})
+
+
+@pytest.mark.parametrize("origin", STRANGE)
+def test_where_no_key_is_asked_for_other_origins_may_not_call(rest: Rest, origin: str):
+    """A page needs no answer to predict, or to use a budget up, by the browser of whoever has such a Penstock."""
+    assert preflight(rest, models.INFER, origin).status == 403
+    called = ask(rest, models.INFER, models.request(), origin=origin).http
+    assert (called.status, cors(called)) == (403, {})
+    said = rest.post("/v2/models/m/infer", {}, {"origin": origin})
+    assert (said.status, "PENSTOCK_ALLOWED_ORIGINS" in said.json["error"]) == (403, True)
+    predicted = rest.post("/v1/predictions", {"model_id": "m"}, {"origin": origin})
+    assert (predicted.status, predicted.json["code"], predicted.reason) == (403, 7, "ORIGIN_NOT_ALLOWED")
+
+
+def test_nor_does_their_grpc(data_plane: DataPlane, ingress: grpc.Channel):
+    answer = models.call(ingress, metadata=[("origin", OTHER)])
+    assert (answer.code, "is not among PENSTOCK_ALLOWED_ORIGINS" in answer.text) == ("PERMISSION_DENIED", True)
+    record = data_plane.record(answer.headers["x-request-id"])
+    assert (record.reached_triton, record.tenant) == (False, "local")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://localhost:8080", "localhost:8080", 503),
+        ("http://localhost", "localhost", 503),
+        ("https://127.0.0.1:8080", "127.0.0.1:8080", 503),
+        ("http://[::1]:8080", "[::1]:8080", 503),
+        ("http://localhost:3000", "localhost:8080", 403),
+        ("http://127.0.0.1:8080", "localhost:8080", 403),
+        ("http://localhost.evil.example", "localhost.evil.example", 403),
+        ("http://evil.example:8080", "evil.example:8080", 403),
+        ("http://", "localhost", 403),
+        ("localhost", "localhost", 403),
+    ],
+)
+def test_own_pages_may_call_unless_somebody_made_a_name_lead_here(rest: Rest, origin: str, host: str, status: int):
+    """503: it was let in, and nothing answers behind it."""
+    assert rest.post("/v1/predictions", {"model_id": "m"}, {"origin": origin, "host": host}).status == status
 
 
 def test_no_origin_may_unless_one_is_named(data_plane: DataPlane):
     rest = Rest(data_plane.stack.address("ingress"))
     assert preflight(rest, models.INFER, APP).status == 403
-    assert cors(ask(rest, models.INFER, models.request(), origin=APP).http) == {}
+    called = ask(rest, models.INFER, models.request(), origin=APP).http
+    assert (called.status, cors(called)) == (403, {})
 
 
 def test_every_origin_may_where_that_is_said(data_plane: DataPlane):

@@ -106,6 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A rate limit of the caller is used up. RESOURCE_EXHAUSTED."""
     ERROR_REASON_MODEL_BUSY: _ErrorReason.ValueType  # 54
     """The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 55
+    """A page of this origin may not call while no key is asked for. PERMISSION_DENIED."""
     ERROR_REASON_NO_HEALTHY_ENDPOINTS: _ErrorReason.ValueType  # 49
     """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
     ERROR_REASON_BUDGET_SPENT: _ErrorReason.ValueType  # 50
@@ -230,6 +232,8 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 53
 """A rate limit of the caller is used up. RESOURCE_EXHAUSTED."""
 ERROR_REASON_MODEL_BUSY: ErrorReason.ValueType  # 54
 """The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
+ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 55
+"""A page of this origin may not call while no key is asked for. PERMISSION_DENIED."""
 ERROR_REASON_NO_HEALTHY_ENDPOINTS: ErrorReason.ValueType  # 49
 """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
 ERROR_REASON_BUDGET_SPENT: ErrorReason.ValueType  # 50
