@@ -24,6 +24,8 @@ KEEPER, POLICY = "x-penstock-keeper", "x-penstock-policy"
 """Says to routing that a keeper reads along; says to the keeper, first, which policy routing has, empty for none."""
 OPEN_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
+MEND_SECONDS = 5.0
+"""So often at most all of a policy is sent again while the disk is full."""
 
 
 class Relay:
@@ -72,6 +74,7 @@ class Relay:
     async def _follow(self, routing: Any, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         session = Session(self._shelf)
         forwarding = asyncio.create_task(_forward(requests, routing, session))
+        mending = asyncio.create_task(self._mend(routing))
         metrics.FOLLOWING.inc()
         log.info("Envoy follows routing")
         try:
@@ -84,11 +87,24 @@ class Relay:
                 yield answer
         except grpc.aio.AioRpcError as error:
             log.warning("routing is gone: %s", error.details())
+        except asyncio.CancelledError:
+            if not mending.done():
+                raise
+            log.warning("a policy can be kept again: Envoy is to say what it has")
         finally:
             metrics.FOLLOWING.dec()
             forwarding.cancel()
+            mending.cancel()
             routing.cancel()
-            await asyncio.wait([forwarding])
+            await asyncio.wait([forwarding, mending])
+
+    async def _mend(self, routing: Any) -> None:
+        """When nothing is kept since a write failed, end the stream once writing works: all is sent again then."""
+        while True:
+            if not self._shelf.sound and self._shelf.begun_anew():
+                routing.cancel()
+                return
+            await asyncio.sleep(MEND_SECONDS)
 
     async def _stand_in(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         metrics.STOOD_IN.inc()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,29 +37,72 @@ class Shelf:
     """SQLite, mode 0600: hashes of keys are in it. A change is whole on disk or not at all. One process writes it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sound = True
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._open(path)
+            self._open()
         except sqlite3.DatabaseError as error:
             metrics.LOST.inc()
             log.error("%s cannot be read, keeping begins anew: %s", path, error)  # noqa: TRY400  the trace says no more
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._open(path)
+            self._remove()
+            self._open()
 
-    def _open(self, path: Path) -> None:
+    def _open(self) -> None:
         # SQLite gives the files beside it the mode of this one
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        path.chmod(0o600)
-        self._database = sqlite3.connect(path)
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._path.chmod(0o600)
+        self._database = sqlite3.connect(self._path)
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
+        # with less, a machine that loses its power may give a revoked key back
+        self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(SCHEMA)
         rows = self._database.execute("SELECT type, name, version FROM resource")
         self._versions: dict[str, dict[str, str]] = {}
         for type_url, name, version in rows:
             self._versions.setdefault(type_url, {})[name] = version
         self._tell()
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    @property
+    def sound(self) -> bool:
+        """Whether what is kept is what Envoy has acknowledged; if not, nothing is kept until it has `begun_anew`."""
+        return self._sound
+
+    def begun_anew(self) -> bool:
+        """Whether there is a file to write to again: an empty one."""
+        try:
+            self._remove()
+            self._open()
+        except (sqlite3.Error, OSError):
+            return False
+        self._sound = True
+        return True
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
+        """One transaction. If it fails the file goes: a key that is revoked since may be good in it."""
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.Error:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        self._sound = False
+        self._versions.clear()
+        self._tell()
+        try:
+            self._remove()
+        except OSError as error:
+            log.error("%s is out of date and cannot be removed: %s", self._path, error)  # noqa: TRY400  the trace says no more
+        else:
+            log.error("nothing is kept: an Envoy that starts while no routing answers will serve nobody")
+        self._database.close()
 
     @property
     def empty(self) -> bool:
@@ -77,11 +121,11 @@ class Shelf:
                 yield Kept(*row)
 
     def change(self, type_url: str, put: Iterable[Kept], drop: Iterable[str]) -> None:
-        """In one step. Raises sqlite3.Error."""
+        """In one step. Raises sqlite3.Error: then nothing is kept any more."""
         put, drop = tuple(put), tuple(drop)
-        with self._database:
-            self._database.executemany(DROP, [(type_url, name) for name in drop])
-            self._database.executemany(PUT, [(type_url, each.name, each.version, each.body) for each in put])
+        with self._writing() as database:
+            database.executemany(DROP, [(type_url, name) for name in drop])
+            database.executemany(PUT, [(type_url, each.name, each.version, each.body) for each in put])
         versions = self._versions.setdefault(type_url, {})
         for name in drop:
             versions.pop(name, None)
@@ -89,10 +133,10 @@ class Shelf:
         self._tell()
 
     def retain(self, held: Mapping[str, AbstractSet[str]]) -> None:
-        """Of each type that is named, drop all but these names. In one step. Raises sqlite3.Error."""
+        """Of each type that is named, drop all but these names. In one step. Raises sqlite3.Error, as `change` does."""
         surplus = [(url, name) for url, names in held.items() for name in self.versions(url).keys() - names]
-        with self._database:
-            self._database.executemany(DROP, surplus)
+        with self._writing() as database:
+            database.executemany(DROP, surplus)
         for url, name in surplus:
             del self._versions[url][name]
         self._tell()

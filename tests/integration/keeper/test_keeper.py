@@ -1,6 +1,7 @@
 """An Envoy that starts while no routing answers has the last policy that it acknowledged, and follows routing again."""
 
 import json
+import resource
 import sqlite3
 import urllib.request
 from dataclasses import replace
@@ -11,7 +12,7 @@ from services.routing.domain.snapshot import Resource
 from services.routing.xds.resources import CDS, compile_snapshot
 from tests.integration.dataplane import models
 from tests.integration.dataplane.load import under_load
-from tests.integration.dataplane.test_edge import CALLER, KEYS, STRANGER, key
+from tests.integration.dataplane.test_edge import CALLER, ENGINEER, KEYS, STRANGER, key
 from tests.polling import eventually
 
 START_SECONDS = 20
@@ -133,6 +134,49 @@ def test_what_is_lost_on_disk_is_kept_again_once_the_keeper_is_back(plane):
         for file in shelf(plane).parent.glob("policy.sqlite*"):
             file.unlink()
     plane.stack.wait_ready("keeper", START_SECONDS)
+    await_kept(plane, snapshot)
+
+
+def test_a_key_that_was_revoked_while_the_disk_was_full_is_good_nowhere(plane):
+    """Nothing was kept since: an Envoy that starts then has no policy rather than one with that key in it."""
+    await_kept(plane, plane.apply(plane.inputs(keys=KEYS), authentication=True))
+    pid = plane.stack.pid("keeper")
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        snapshot = plane.apply(plane.inputs(keys=KEYS[1:]), authentication=True)
+        eventually(lambda: not shelf(plane).exists(), message="what is out of date is gone")
+        with plane.channel() as ingress:
+            assert models.call(ingress, metadata=[key(ENGINEER)]).code == "OK", "the policy passes all the same"
+        plane.stop_ads()
+        start_again(plane, "keeper")  # with room on its disk
+        old = plane.stack.process("envoy")
+        plane.stack.kill("envoy")
+        eventually(lambda: plane.stack.alive("envoy") and plane.stack.process("envoy") != old, within=START_SECONDS)
+        eventually(lambda: listeners(plane) == [0, 0, 0], message="Envoy's admin endpoint is there")
+        with plane.channel() as ingress:
+            assert models.call(ingress, metadata=[key(CALLER)]).code == "UNAVAILABLE"
+        assert not kept(plane)
+    finally:
+        if plane.stack.pid("keeper") == pid:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    plane.serve_ads()
+    plane.publish(snapshot)
+    await_kept(plane, snapshot)
+    plane.stack.wait_ready("envoy", START_SECONDS)
+
+
+def test_when_the_disk_has_room_again_all_is_kept_by_itself(plane):
+    await_kept(plane, plane.apply(plane.inputs()))
+    pid = plane.stack.pid("keeper")
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        snapshot = plane.apply(plane.inputs(routes=(Route("m", "2"),)))
+        eventually(lambda: not shelf(plane).exists())
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    eventually(shelf(plane).exists)
     await_kept(plane, snapshot)
 
 

@@ -1,5 +1,7 @@
 """The file of the last policy: whole, private, and begun anew where it cannot be read."""
 
+import sqlite3
+
 import pytest
 
 from deploy.envoy.keeper.shelf import Kept, Shelf
@@ -59,3 +61,30 @@ def test_a_file_that_cannot_be_read_is_begun_anew(path, caplog):
     assert "begins anew" in caplog.text
     shelf.change(CLUSTER, [kept("a")], [])
     assert list(shelf.read(CLUSTER, ["a"])) == [kept("a")]
+
+
+def test_a_write_that_fails_leaves_nothing_that_is_out_of_date(shelf, path, caplog):
+    shelf.change(CLUSTER, [kept("a")], [])
+    with pytest.raises(sqlite3.Error):
+        shelf.change(CLUSTER, [Kept("a", "2", object())], [])  # nothing that SQLite could write
+    assert (shelf.sound, shelf.empty, list(path.parent.iterdir())) == (False, True, [])
+    assert "nothing is kept" in caplog.text
+    with pytest.raises(sqlite3.Error):
+        shelf.change(CLUSTER, [kept("b")], [])
+    assert shelf.begun_anew()
+    assert (shelf.sound, shelf.empty) == (True, True)
+    shelf.change(CLUSTER, [kept("a", "3")], [])
+    assert Shelf(path).versions(CLUSTER) == {"a": "3"}
+
+
+def test_it_is_not_begun_anew_where_nothing_can_be_written(shelf, path):
+    shelf.close()
+    with pytest.raises(sqlite3.Error):
+        shelf.retain({})
+    path.parent.rmdir()
+    assert not shelf.begun_anew()
+    assert not shelf.sound
+
+
+def test_what_was_written_is_on_disk_before_it_is_acknowledged(shelf):
+    assert shelf._database.execute("PRAGMA synchronous").fetchone() == (2,)
