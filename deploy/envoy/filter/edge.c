@@ -4,6 +4,7 @@
 
 #include "call.h"
 #include "identifier.h"
+#include "inference.h"
 #include "pages.h"
 #include "quota.h"
 
@@ -12,7 +13,8 @@
 #define REQUEST_ID TEXT("x-request-id")
 #define TAG TEXT("x-client-request-id")
 
-enum { MOST_HEADERS = 128, LONGEST_TAG = 128 };  // Envoy lets 100 headers in
+// Envoy lets 100 headers in and 96 KiB, and cuts the others off without a word
+enum { MOST_HEADERS = 128, MOST_HEADER_BYTES = 60 << 10, LONGEST_TAG = 128 };
 
 typedef struct {
   header of[MOST_HEADERS];
@@ -64,6 +66,23 @@ static bool look(void *envoy, headers *all) {
          envoy_dynamic_module_callback_http_get_headers(envoy, REQUEST_HEADERS, all->of);
 }
 
+static size_t bytes_of(const headers *all) {
+  size_t bytes = 0;
+  for (size_t n = 0; n < all->count; n++) bytes += all->of[n].key_length + all->of[n].value_length;
+  return bytes;
+}
+
+static bool check_size(void *envoy, size_t bytes) {
+  if (bytes <= MOST_HEADER_BYTES) return true;
+  const char *reason = "REQUEST_TOO_LARGE", *fault = "the headers have more than 61440 bytes";
+  if (is_grpc(envoy)) {
+    refuse(envoy, RESOURCE_EXHAUSTED, reason, fault);
+  } else {
+    refuse_plainly(envoy, 431, (view){(char *)fault, strlen(fault)}, (view){(char *)reason, strlen(reason)}, NULL, 0);
+  }
+  return false;
+}
+
 // Removes one of them: after that Envoy's headers have to be looked at again.
 static bool remove_internal(void *envoy, const headers *all) {
   for (size_t n = 0; n < all->count; n++) {
@@ -99,6 +118,12 @@ static bool is_open(const headers *all) {
   view path = value_of(all, TEXT(":path"));
   return is(path, TEXT("/grpc.health.v1.Health/Check")) || is(path, TEXT("/health")) || is(path, TEXT("/openapi.json")) ||
          begins(path, TEXT("/v2/health/"));
+}
+
+// Whether it has a line in the file of records, as the listener has it.
+static bool is_recorded(const headers *all) {
+  view path = value_of(all, TEXT(":path")), last = TEXT("Infer");
+  return path.length >= last.length && !memcmp(path.ptr + path.length - last.length, last.ptr, last.length);
 }
 
 static void set_tag(void *envoy, view tag, visit *made) {
@@ -167,7 +192,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   bool foreign = page && !asks_for_keys(of->known) && made->origin.ptr == NULL &&
                  !is_own_page(origin, value_of(&all, TEXT(":authority")));
   standing is_known = identify(of->known, &all, &who);
-  bool open = is_open(&all);
+  bool open = is_open(&all), recorded = is_recorded(&all);
+  size_t bytes = bytes_of(&all);
   while (remove_internal(envoy, &all)) look(envoy, &all);
   set_tag(envoy, value_of(&all, REQUEST_ID), made);
   if (!set_id(envoy)) {
@@ -176,6 +202,7 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   }
   set_identity(envoy, of->known, who);
   // only now: whatever is answered has a record, and no record is to have what a caller says of itself
+  if ((recorded && !check_key(envoy)) || !check_size(envoy, bytes)) return false;
   if (page && is_preflight(envoy, &all, made->origin)) return false;
   if (foreign) {  // a developer's browser would let any page in: no key keeps it out
     const char *how = "pages of this origin may not call: it is not among PENSTOCK_ALLOWED_ORIGINS";

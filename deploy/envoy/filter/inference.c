@@ -12,9 +12,7 @@
 
 enum { LARGEST_BODY = 67 << 20 };  // a tensor of 64 MiB and what is around it
 
-// Whether the call may go on. A key that is not fit is taken away, so that it never reaches the record; so is an empty
-// one, or everyone with it would share a bucket.
-static bool check_key(void *envoy) {
+bool check_key(void *envoy) {
   size_t count = 0;
   view key = header_of(envoy, ROUTING_KEY, &count);
   if (key.ptr == NULL) return true;
@@ -111,8 +109,7 @@ static bool read_call(void *envoy, bool mesh, int last) {
 }
 
 int inference_on_headers(void *envoy, bool mesh, bool end) {
-  // the key first: whatever else is wrong with a call, it has a record
-  if (!check_key(envoy) || !check_content_type(envoy)) return STOP_HEADERS;
+  if (!check_content_type(envoy)) return STOP_HEADERS;
   if (!end) {
     envoy_dynamic_module_callback_http_set_buffer_limit(envoy, LARGEST_BODY);
     return STOP_HEADERS;  // until the body is here

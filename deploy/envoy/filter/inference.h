@@ -4,6 +4,10 @@
 
 #include "abi.h"
 
+// Whether the call may go on: it has no routing key, or a fit one. A key that is not fit is taken away, so that it never
+// reaches the record; so is an empty one, or everyone with it would share a bucket.
+bool check_key(void *envoy);
+
 bool is_inference(void *envoy);
 // For every other call: the default scope, in which the doors to the services are.
 void inference_is_none(void *envoy);

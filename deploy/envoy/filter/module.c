@@ -102,6 +102,10 @@ void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *co
 static bool enter(void *envoy, stream *call, int *status) {
   if (call->in->of == SECOND_HOP) {
     edge_on_second_hop(envoy);
+    if (!check_key(envoy)) {
+      *status = STOP_HEADERS;
+      return false;
+    }
   } else if (!edge_on_headers(envoy, &call->in->at, &call->made)) {
     *status = STOP_HEADERS;
     return false;

@@ -6,7 +6,9 @@ import grpc
 import pytest
 
 from tests.integration.dataplane import models
+from tests.integration.dataplane.load import under_load
 from tests.integration.dataplane.plane import DataPlane
+from tests.rest import Rest
 
 TENSOR = models.request(model="").SerializeToString()
 NAME, VERSION = 1, 2
@@ -106,6 +108,31 @@ def test_an_empty_routing_key_is_none(data_plane: DataPlane, ingress: grpc.Chann
     answer = models.call(ingress, metadata=[("x-penstock-routing-key", "")])
     assert answer.code == "OK"
     assert data_plane.record(answer.headers["x-request-id"]).unit == ""
+
+
+def test_70_kb_of_headers_are_refused_in_words(data_plane: DataPlane, ingress: grpc.Channel):
+    large = {f"x-more-{n}": "v" * 7_000 for n in range(10)}
+    with under_load(data_plane, callers=4) as load:
+        for _ in range(20):
+            answer = models.call(ingress, metadata=list(large.items()))
+            assert (answer.code, answer.text) == ("RESOURCE_EXHAUSTED", "the headers have more than 61440 bytes")
+        load.wait_for(100)
+        assert models.call(ingress).code == "OK", "on the same connection"
+    assert load.codes() == {"OK": len(load.calls)}
+    assert data_plane.record(answer.headers["x-request-id"]).upstream == ""
+    rest = Rest(data_plane.stack.address("ingress"))
+    for path, told in (("/v1/predictions", "message"), ("/v2/models/m/infer", "error")):
+        refused = rest.call("POST", path, headers=large)
+        assert (refused.status, refused.json[told]) == (431, "the headers have more than 61440 bytes")
+
+
+def test_one_header_of_70_kb_ends_its_own_connection_and_no_other(data_plane: DataPlane, ingress: grpc.Channel):
+    """Nobody can answer: what Envoy cannot decode it cannot go on behind."""
+    with under_load(data_plane, callers=4) as load, data_plane.channel() as own:
+        assert models.call(own, metadata=[("x-more", "v" * 70_000)]).code in {"UNAVAILABLE", "INTERNAL"}
+        load.wait_for(100)
+        assert models.call(own).code == "OK", "once it has connected again"
+    assert load.codes() == {"OK": len(load.calls)}
 
 
 def test_headers_that_only_the_edge_may_set_change_nothing(data_plane: DataPlane, ingress: grpc.Channel):

@@ -279,6 +279,26 @@ def test_what_envoy_holds_has_no_key_in_it(guarded: DataPlane):
     assert INGRESS in dump
 
 
+@pytest.mark.parametrize(
+    ("said", "method", "path"),
+    [
+        ({}, "POST", models.INFER),
+        (dict([key(CALLER)]), "POST", "/inference.GRPCInferenceService/ModelStreamInfer"),
+        (dict([key(CALLER), ("content-type", "application/grpc-web+proto")]), "POST", models.INFER),
+        ({"origin": "http://page", "access-control-request-method": "POST"}, "OPTIONS", models.INFER),
+    ],
+    ids=["without an API key", "stream", "browser", "preflight"],
+)
+def test_a_routing_key_that_is_no_text_is_in_no_record(
+    guarded: DataPlane, said: dict[str, str], method: str, path: str
+):
+    """It would add fields to the line, which nobody could read any more."""
+    before = len(guarded.records())
+    assert over_http(guarded, path, {**said, "x-penstock-routing-key": "a\tb"}, method)[0] in (200, 400)
+    record = eventually(lambda: guarded.records()[before:])[0]
+    assert (record.unit, record.upstream) == ("", "")
+
+
 @pytest.mark.parametrize("origin", ["http://page", ""])
 def test_what_a_caller_says_of_itself_is_in_no_record(guarded: DataPlane, origin: str):
     """Also where a browser is answered at once, or a call refused: forged fields would be billed to somebody."""

@@ -99,23 +99,24 @@ def test_nor_does_their_grpc(data_plane: DataPlane, ingress: grpc.Channel):
 
 
 @pytest.mark.parametrize(
-    ("origin", "host", "status"),
+    ("origin", "host", "let_in"),
     [
-        ("http://localhost:8080", "localhost:8080", 503),
-        ("http://localhost", "localhost", 503),
-        ("https://127.0.0.1:8080", "127.0.0.1:8080", 503),
-        ("http://[::1]:8080", "[::1]:8080", 503),
-        ("http://localhost:3000", "localhost:8080", 403),
-        ("http://127.0.0.1:8080", "localhost:8080", 403),
-        ("http://localhost.evil.example", "localhost.evil.example", 403),
-        ("http://evil.example:8080", "evil.example:8080", 403),
-        ("http://", "localhost", 403),
-        ("localhost", "localhost", 403),
+        ("http://localhost:8080", "localhost:8080", True),
+        ("http://localhost", "localhost", True),
+        ("https://127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("http://localhost:3000", "localhost:8080", False),
+        ("http://127.0.0.1:8080", "localhost:8080", False),
+        ("http://localhost.evil.example", "localhost.evil.example", False),
+        ("http://evil.example:8080", "evil.example:8080", False),
+        ("http://", "localhost", False),
+        ("localhost", "localhost", False),
     ],
 )
-def test_own_pages_may_call_unless_somebody_made_a_name_lead_here(rest: Rest, origin: str, host: str, status: int):
-    """503: it was let in, and nothing answers behind it."""
-    assert rest.post("/v1/predictions", {"model_id": "m"}, {"origin": origin, "host": host}).status == status
+def test_own_pages_may_call_unless_somebody_made_a_name_lead_here(rest: Rest, origin: str, host: str, let_in: bool):
+    """Whoever answers then, if anybody does."""
+    answer = rest.post("/v1/predictions", {"model_id": "m"}, {"origin": origin, "host": host})
+    assert (answer.status != 403) is let_in
 
 
 def test_no_origin_may_unless_one_is_named(data_plane: DataPlane):
