@@ -1,8 +1,9 @@
 """Bodies from 1 KB to 64 MiB through Penstock and through a bare Envoy: `python -m benchmarks.bodies`.
 
-Rounds alternate, one Triton serves both. Penstock keeps a body back until it is whole, reads its names and writes a
-version behind them; a bare Envoy passes on what it has. Four calls are under way at a time. Every call must have
-succeeded: by Triton's own count, and by the records.
+Rounds alternate, one Triton serves all. Penstock keeps a body back until it is whole and reads its names; then it
+writes a version behind them, where the split decides, and also where the caller has named one. A bare Envoy passes on
+what it has. Four calls are under way at a time, so never more than 256 MiB of them. Every call must have succeeded: by
+the bytes that the client got, by Triton's own count, and by the records.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import psutil
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 
-from benchmarks.native_path.load import NoLoad, throughput
+from benchmarks.native_path.load import NoLoad, answer_bytes, throughput
 from benchmarks.native_path.servers import Servers, running
 
 ROUNDS = 5
@@ -46,14 +45,14 @@ def calls_of(size: int) -> int:
     return max(8, min(4000, 256 * MIB // size))
 
 
-def body(size: int, folder: Path) -> Path:
-    """A frame with a tensor of so many bytes."""
-    request = pb.ModelInferRequest(model_name="bench")
+def body(size: int, version: str, folder: Path) -> Path:
+    """A frame with a tensor of so many bytes; an empty version leaves the choice to the split."""
+    request = pb.ModelInferRequest(model_name="bench", model_version=version)
     tensor = request.inputs.add(name="X", datatype="UINT8")
     tensor.shape.append(size)
     request.raw_input_contents.append(bytes(size))
     message = request.SerializeToString()
-    path = folder / f"body-{size}"
+    path = folder / f"body-{size}-{version}"
     path.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
     return path
 
@@ -68,44 +67,50 @@ def replace_model(servers: Servers) -> None:
         client.load_model("bench")
 
 
-def measure(servers: Servers, folder: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """By size: the median of the rounds' ratios, and Envoy's resident memory in MiB after them."""
-    envoy = psutil.Process(servers.stack.pid("envoy"))
-    ratios: dict[str, float] = {}
-    memory: dict[str, int] = {}
-    sent = 0
-    for name, size in SIZES.items():
-        file, calls, rounds = body(size, folder), calls_of(size), []
-        for n in range(ROUNDS + 1):
-            bare = throughput(servers.bare, file, calls, connections=IN_FLIGHT, streams=1)
-            ours = throughput(servers.penstock, file, calls, connections=IN_FLIGHT, streams=1)
-            sent += calls
-            if n:
-                rounds.append(ours / bare)
-        ratios[name] = round(statistics.median(rounds), 3)
-        memory[name] = envoy.memory_info().rss // MIB
-        print(
-            f"{name:>7} {calls:6} calls a round   {ratios[name]:6.3f} of bare Envoy   Envoy holds {memory[name]:5} MiB"
+def rounds(servers: Servers, size: int, folder: Path) -> tuple[float, float]:
+    """The medians of the rounds' ratios to a bare Envoy: with a split, and with the version in the message."""
+    calls, plain, pinned = calls_of(size), body(size, "", folder), body(size, "1", folder)
+    ways = [(servers.bare, plain), (servers.penstock, plain), (servers.penstock, pinned)]
+    answers = [answer_bytes(port, file) for port, file in ways]
+    found: list[tuple[float, float]] = []
+    for _ in range(ROUNDS + 1):
+        bare, split, named = (
+            throughput(port, file, calls, answer, connections=IN_FLIGHT, streams=1)
+            for (port, file), answer in zip(ways, answers, strict=True)
         )
-    time.sleep(0.5)  # Envoy flushes its records every 0.1 s
-    recorded = servers.recorded()
-    if recorded != {0: sent}:
-        raise NoLoad(f"{sent} calls were sent: {dict(recorded)} recorded")
-    return ratios, memory
+        found.append((split / bare, named / bare))
+    plain.unlink()
+    pinned.unlink()
+    of_split, of_named = zip(*found[1:], strict=True)  # the first round warms up
+    return round(statistics.median(of_split), 3), round(statistics.median(of_named), 3)
+
+
+def measure(servers: Servers, folder: Path) -> dict[str, float]:
+    """Prints a line for each size; the figures of all of them."""
+    figures: dict[str, float] = {}
+    sent = 0
+    print(f"{'':>7} {'calls':>6} {'in flight':>10} {'split':>8} {'named':>8} {'Envoy at most':>14}   of bare Envoy")
+    for name, size in SIZES.items():
+        split, named = rounds(servers, size, folder)
+        sent += 1 + (ROUNDS + 1) * calls_of(size)
+        flight, peak = IN_FLIGHT * size / MIB, servers.peak_mib()
+        print(f"{name:>7} {calls_of(size):6} {flight:6.1f} MiB {split:8.3f} {named:8.3f} {peak:10} MiB", flush=True)
+        key = name.replace(" ", "_").lower()
+        figures |= {f"split_ratio_to_bare_envoy_{key}": split, f"named_ratio_to_bare_envoy_{key}": named}
+    print(servers.agree(through_penstock=2 * sent, to_triton=3 * sent))
+    in_flight = IN_FLIGHT * max(SIZES.values()) // MIB
+    return {**figures, "bytes_in_flight_mib": in_flight, "envoy_peak_rss_mib": servers.peak_mib()}
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, running(Path(folder)) as servers:
         replace_model(servers)
-        before = servers.succeeded()
         try:
-            ratios, memory = measure(servers, Path(folder))
+            figures = measure(servers, Path(folder))
         except NoLoad as fault:
             print(fault, file=sys.stderr)
             return 1
-        print(f"Triton counts {servers.succeeded() - before} successes, Penstock's records {dict(servers.recorded())}")
-    figures = {f"ratio_to_bare_envoy_{name.replace(' ', '_').lower()}": ratio for name, ratio in ratios.items()}
-    print(json.dumps({**figures, "envoy_rss_mib": max(memory.values())}))
+    print(json.dumps(figures))
     return 0
 
 

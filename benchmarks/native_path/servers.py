@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pathlib import Path
 import grpc
 import tritonclient.grpc as triton
 
-from benchmarks.native_path.load import KEY
+from benchmarks.native_path.load import KEY, NoLoad
 from deploy.envoy.record import parse
 from deploy.local.envoy import program
 from deploy.local.places import Places
@@ -60,6 +61,8 @@ instance_group [{ kind: KIND_CPU count: 1 }]
 """
 TENANTS = 10_000
 """Each with a key and a limit of its own, beside limits for all tenants and all units."""
+FLUSHED_SECONDS = 10.0
+"""Longer than Envoy keeps a record back."""
 BARE_PORTS = "health_monitoring_metrics", "cost_tracking_metrics"  # of services that do not run here
 
 
@@ -79,12 +82,31 @@ class Servers:
         given = replace(inputs, keys=_keys(), limits=_limits()) if on else inputs
         apply(self.ads, compile_snapshot(given, authentication=on))
 
-    def recorded(self) -> collections.Counter[int]:
+    def agree(self, *, through_penstock: int, to_triton: int) -> str:
+        """A line that says so. Raises NoLoad unless the records have so many calls and Triton, since it started, too.
+
+        All of them OK. What goes through Penstock goes to Triton as well.
+        """
+        deadline = time.monotonic() + FLUSHED_SECONDS
+        while (found := self._recorded()).total() < through_penstock and time.monotonic() < deadline:
+            time.sleep(0.1)
+        recorded, succeeded = dict(found), self._succeeded()
+        said = f"gRPC statuses by Penstock's records: {recorded}; Triton counts {succeeded} successes in all"
+        if recorded != {0: through_penstock} or succeeded != to_triton:
+            raise NoLoad(f"{through_penstock} calls were sent to Penstock, {to_triton} in all. {said}")
+        return f"Every answer has the bytes of an OK one. {said}."
+
+    def peak_mib(self) -> int:
+        """The most memory that Penstock's Envoy was ever resident with."""
+        status = Path(f"/proc/{self.stack.pid('envoy')}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) >> 10  # it says kB
+
+    def _recorded(self) -> collections.Counter[int]:
         """gRPC statuses in the records file."""
         with (self.stack.places.data("envoy") / "records.log").open() as file:
             return collections.Counter(parse(line.rstrip("\n")).grpc_status for line in file if line.strip())
 
-    def succeeded(self) -> int:
+    def _succeeded(self) -> int:
         """What Triton counts, over all versions."""
         with urllib.request.urlopen(f"http://{self.stack.address('triton_a_http')}/v2/models/bench/stats") as reply:
             return sum(version["inference_stats"]["success"]["count"] for version in json.load(reply)["model_stats"])
