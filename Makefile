@@ -52,17 +52,20 @@ logs: setup ## the last lines of a part: make logs PART=routing
 	@.venv/bin/penstock logs $(PART)
 
 bench: setup ## run one: make bench NAME=native_path
-	@known=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//'); \
+	@known=$$(ls benchmarks | grep -v -e __ -e README | sed 's/\.py$$//'); \
 	 grep -qxF -- "$(NAME)" <<<"$$known" || { echo "usage: make bench NAME=<one of:" $$known">" >&2; exit 2; }
 	@$(PY) -m benchmarks.$(NAME)
 
 fmt: setup ## format Python and protos
 	@$(PY) -m ruff check --fix-only -q . ; $(PY) -m ruff format -q . ; .venv/bin/buf format -w protos
 
-lock: ## resolve requirements.lock and Triton's lock anew
+lock: ## resolve requirements.lock, Triton's lock and those of the benchmarks' peers anew
 	@.venv/bin/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --prerelease if-necessary-or-explicit -q -o requirements.lock >/dev/null
 	@.venv/bin/uv pip compile deploy/triton/requirements.in --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links -q -o deploy/triton/requirements.lock >/dev/null
+	@for peer in mlserver kserve; do \
+	  .venv/bin/uv pip compile benchmarks/peers/$$peer.in --generate-hashes --universal --python-version 3.11 \
+	    --no-emit-index-url --no-emit-find-links -q -o benchmarks/peers/$$peer.lock >/dev/null; done
 
 .PHONY: help setup demo test lint types arch protos up down status logs bench fmt lock
