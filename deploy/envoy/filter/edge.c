@@ -138,9 +138,7 @@ static void set_tag(void *envoy, view tag, visit *made) {
 
 static bool set_id(void *envoy) {
   char id[ID_LENGTH];
-  ids *source = own_ids();
-  if (source == NULL) return false;
-  next_id(source, id);
+  if (!new_id(id)) return false;
   set_header(envoy, REQUEST_ID, (view){id, sizeof id});
   return true;
 }

@@ -1,19 +1,14 @@
-// The ids of requests.
+// The ids of requests: whoever has seen some cannot tell the next, with which a forged record would shut out the real one.
 
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum { ID_LENGTH = 36 };
+enum { ID_BYTES = 16, ID_LENGTH = 36 };
 
-// Where ids come from. Whoever has seen some of them cannot tell the next: a record with it would shut out the real one.
-typedef struct {
-  uint8_t origin[32];  // random, known to nobody
-  uint64_t count;
-} ids;
+// The random UUID (RFC 9562, version 4) of these bytes, without a NUL behind it.
+void id_text(const uint8_t random[ID_BYTES], char text[ID_LENGTH]);
 
-// Writes the id of the next count, in the form of a random UUID (RFC 9562, version 4), without a NUL behind it.
-void next_id(ids *from, char text[ID_LENGTH]);
-
-// This thread's own source, of an origin that no other has. NULL where the machine gives nothing random.
-ids *own_ids(void);
+// A new one, of bytes that the machine drew. False where it gives none.
+bool new_id(char text[ID_LENGTH]);

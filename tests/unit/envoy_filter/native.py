@@ -60,10 +60,6 @@ class Target:
     fields: bytes
 
 
-class _Ids(ctypes.Structure):
-    _fields_ = (("origin", ctypes.c_uint8 * 32), ("count", ctypes.c_uint64))
-
-
 class Limit(ctypes.Structure):
     _fields_ = (
         ("name", View),
@@ -173,8 +169,8 @@ class Filters:
             ("lengthen_frame", ctypes.c_bool, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.c_size_t)),
             ("target_of", ctypes.c_bool, (View, ctypes.c_ulong, ctypes.POINTER(_Target))),
             ("is_key", ctypes.c_bool, (View, ctypes.POINTER(ctypes.c_char))),
-            ("next_id", None, (ctypes.POINTER(_Ids), ctypes.POINTER(ctypes.c_char))),
-            ("own_ids", ctypes.POINTER(_Ids), ()),
+            ("id_text", None, (ctypes.c_char_p, ctypes.POINTER(ctypes.c_char))),
+            ("new_id", ctypes.c_bool, (ctypes.POINTER(ctypes.c_char),)),
             ("sha256", None, (ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_char))),
             ("read_access", ctypes.c_void_p, (View,)),
             ("forget_access", None, (ctypes.c_void_p,)),
@@ -242,19 +238,18 @@ class Filters:
         made = self._library.details_of(status, reason.encode(), message.encode(), _characters(room))
         return room.content()[: made.length].decode("ascii")
 
-    def ids(self, origin: int, first: int, count: int) -> list[str]:
-        """So many of an origin, from a count on."""
-        return self._ids(ctypes.pointer(_Ids((ctypes.c_uint8 * 32)(*origin.to_bytes(32)), first)), count)
+    def id_of(self, random: bytes) -> str:
+        """The id of 16 bytes."""
+        room = Guarded(bytes(_ID_LENGTH))
+        self._library.id_text(random, _characters(room))
+        return room.content().decode("ascii")
 
-    def own_ids(self, count: int) -> list[str]:
+    def new_ids(self, count: int) -> list[str]:
         """So many of this thread's own."""
-        return self._ids(self._library.own_ids(), count)
-
-    def _ids(self, source: ctypes._Pointer[_Ids], count: int) -> list[str]:
         made = []
         for _ in range(count):
             room = Guarded(bytes(_ID_LENGTH))
-            self._library.next_id(source, _characters(room))
+            assert self._library.new_id(_characters(room))
             made.append(room.content().decode("ascii"))
         return made
 

@@ -10,31 +10,29 @@ from hypothesis import strategies as st
 
 from tests.unit.envoy_filter.native import Filters
 
-NUMBERS = st.integers(0, 2**64 - 1)
+DRAWN_AT_ONCE = 256
 
 
-@given(origin=NUMBERS, first=NUMBERS)
-def test_an_id_is_a_random_uuid_in_form(filters: Filters, origin: int, first: int):
-    for text in filters.ids(origin, first, 3):
-        made = uuid.UUID(text)
-        assert (str(made), made.version, made.variant) == (text, 4, uuid.RFC_4122)
+@given(st.binary(min_size=16, max_size=16))
+def test_an_id_is_the_random_uuid_of_its_bytes(filters: Filters, random: bytes):
+    assert filters.id_of(random) == str(uuid.UUID(bytes=random, version=4))
 
 
-@given(origin=NUMBERS, counts=st.sets(NUMBERS, min_size=2, max_size=50))
-def test_counts_of_an_origin_never_meet(filters: Filters, origin: int, counts: set[int]):
-    assert len({filters.ids(origin, count, 1)[0] for count in counts}) == len(counts)
-
-
-@given(origins=st.sets(NUMBERS, min_size=2, max_size=50), count=NUMBERS)
-def test_origins_are_told_apart(filters: Filters, origins: set[int], count: int):
-    assert len({filters.ids(origin, count, 1)[0] for origin in origins}) == len(origins)
-
-
-def test_every_thread_has_an_origin_of_its_own(filters: Filters):
+def test_no_id_comes_twice_on_any_thread(filters: Filters):
     made: list[str] = []
-    threads = [threading.Thread(target=lambda: made.extend(filters.own_ids(1000))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: made.extend(filters.new_ids(4 * DRAWN_AT_ONCE))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(made)) == 8000
+    assert len(set(made)) == len(made) == 32 * DRAWN_AT_ONCE
+    assert {uuid.UUID(text).version for text in made} == {4}
+
+
+def test_every_bit_of_an_id_is_drawn(filters: Filters):
+    """Of 1,024 draws no bit is the same in each, save those that say which form it is."""
+    made = [uuid.UUID(text).int for text in filters.new_ids(4 * DRAWN_AT_ONCE)]
+    always, never = made[0], made[0]
+    for number in made:
+        always, never = always & number, never | number
+    assert (always, never ^ (2**128 - 1)) == (0x4 << 76 | 0x8 << 60, 0xB << 76 | 0x4 << 60)
