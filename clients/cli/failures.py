@@ -47,6 +47,7 @@ NEXT = {
     "LAST_ADMIN_KEY": "Make another first: `penstock key create TENANT PRINCIPAL --role admin`.",
     "RATE_LIMIT_NOT_FOUND": "`penstock limit list` shows the limits by name.",
     "RATE_LIMIT_EXISTS": "`penstock limit update NAME …` changes it.",
+    "RATE_LIMITS_FULL": "`penstock limit delete NAME …` makes room; `penstock limit list` shows all.",
     "ETAG_MISMATCH": "Somebody else changed it meanwhile: look again, then try again.",
     "EXPERIMENT_NOT_FOUND": "`penstock experiment list` shows the experiments.",
     "EXPERIMENT_EXISTS": "A name is never used twice: choose another; `penstock experiment list` shows those taken.",

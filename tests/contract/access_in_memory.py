@@ -1,11 +1,12 @@
 """The stores of keys and limits without Postgres: what they must do, in the fewest words."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from uuid import uuid4
 
 from libs.errors import AlreadyExists, Conflict, NotFound, Precondition
-from services.routing.domain.limits import StoredLimit
+from services.routing.domain.limits import StoredLimit, require_room
 
 
 class KeysInMemory:
@@ -60,6 +61,9 @@ class LimitsInMemory:
     async def create(self, limit, now):
         if limit.name in self._stored:
             raise AlreadyExists("RATE_LIMIT_EXISTS", f"there is a limit {limit.name!r} already", name=limit.name)
+        counts = Counter(stored.limit.tenant for stored in self._stored.values()) + Counter([limit.tenant])
+        own = {limit.tenant} if limit.tenant else counts.keys()
+        require_room(limit.tenant, counts[""] + max((counts[tenant] for tenant in own if tenant), default=0))
         return self._write(StoredLimit(limit, uuid4().hex, now, now))
 
     async def get(self, name):

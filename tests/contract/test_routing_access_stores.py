@@ -203,6 +203,36 @@ async def test_limits_are_listed_by_code_point(limits):
     assert [stored.limit.name for stored in await limits.list("", "a-c", 1)] == ["a.c"]
 
 
+async def fill(limits, tenant, count, start=0):
+    for n in range(start, start + count):
+        await limits.create(replace(LIMIT, name=f"{tenant}.{n}".lstrip("."), tenant=tenant), NOON)
+
+
+async def test_no_call_meets_more_limits_than_are_enforced(limits):
+    await fill(limits, "", 4)
+    await fill(limits, "acme", 60)
+    await fill(limits, "other", 1)
+    for tenant in ("acme", ""):
+        with pytest.raises(Precondition) as raised:
+            await fill(limits, tenant, 1, start=99)
+        assert raised.value.reason == "RATE_LIMITS_FULL"
+    await fill(limits, "other", 59, start=1)
+    assert len(await limits.list("", "", 1000)) == 124, "what was refused is not there"
+    await limits.delete("acme.7", "")
+    await fill(limits, "acme", 1, start=7)
+
+
+async def test_of_two_that_would_be_the_last_limit_one_is(limits):
+    await fill(limits, "", 63)
+    done = await asyncio.gather(*(fill(limits, t, 1) for t in ("acme", "acme-too")))
+    assert done == [None, None]
+    done = await asyncio.gather(*(fill(limits, "acme", 1, start=n) for n in (8, 9)), return_exceptions=True)
+    assert [type(each) for each in done] == [Precondition, Precondition]
+    await limits.delete("acme.0", "")
+    done = await asyncio.gather(*(fill(limits, "acme", 1, start=n) for n in (8, 9)), return_exceptions=True)
+    assert {type(each) for each in done} == {Precondition, type(None)}
+
+
 async def test_a_watch_tells_all_limits_after_each_write(limits):
     async with aclosing(limits.watch()) as watch, asyncio.timeout(10):
         assert await anext(watch) == ()

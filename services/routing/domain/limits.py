@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from libs.errors import Faults
+from libs.errors import Faults, Precondition
 from services.routing.domain.keys import check_tenant
 from services.routing.domain.policy import RateLimit
 from services.routing.domain.routes import MODEL
@@ -14,6 +14,8 @@ from services.routing.domain.routes import MODEL
 SLOWEST = 0.001
 FASTEST = 1_000_000.0
 MOST_BURST = 1_000_000
+MOST_FOR_A_CALL = 64
+"""So many the ingress takes tokens of: deploy/envoy/filter/quota.c, MOST_LIMITS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class LimitStore(Protocol):
     """Limits by name. Every method may raise Unavailable."""
 
     async def create(self, limit: RateLimit, now: datetime) -> StoredLimit:
-        """Raises AlreadyExists RATE_LIMIT_EXISTS."""
+        """Raises AlreadyExists RATE_LIMIT_EXISTS, Precondition RATE_LIMITS_FULL."""
         ...
 
     async def get(self, name: str) -> StoredLimit:
@@ -57,6 +59,17 @@ class LimitStore(Protocol):
     def watch(self) -> AsyncIterator[tuple[RateLimit, ...]]:
         """All limits, then all again after each write, whichever replica made it. Writes are coalesced."""
         ...
+
+
+def require_room(tenant: str, met: int) -> None:
+    """`met`: of all calls that a limit of `tenant` holds for, the most limits that one meets, with it.
+
+    Raises Precondition RATE_LIMITS_FULL.
+    """
+    if met > MOST_FOR_A_CALL:
+        whose = f"tenant {tenant!r}" if tenant else "some tenant"
+        message = f"{MOST_FOR_A_CALL} limits hold for each call of {whose} already, those for every tenant included"
+        raise Precondition("RATE_LIMITS_FULL", message, tenant=tenant)
 
 
 def default_burst(requests_per_second: float) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from libs.errors import AlreadyExists, Conflict, NotFound
 from libs.postgres import Connection, Database
-from services.routing.domain.limits import StoredLimit
+from services.routing.domain.limits import StoredLimit, require_room
 from services.routing.domain.policy import RateLimit, Scope
 from services.routing.stores.rereading import reread
 
@@ -21,6 +21,12 @@ UPDATE = """
 UPDATE rate_limit SET tenant = $2, scope = $3, requests_per_second = $4, burst = $5, shadow = $6, etag = $7,
     create_time = $8, update_time = $9
 WHERE name = $1
+"""
+# of two that count, each would count the state before both
+ALONE = "SELECT pg_advisory_xact_lock(hashtext('routing.rate_limit'))"
+MET = """
+SELECT coalesce(sum(count) FILTER (WHERE tenant = ''), 0) + coalesce(max(count) FILTER (WHERE tenant <> ''), 0)
+FROM (SELECT tenant, count(*) FROM rate_limit WHERE $1 = '' OR tenant IN ('', $1) GROUP BY tenant) AS counted
 """
 LIST = "SELECT * FROM rate_limit WHERE ($1 = '' OR tenant = $1) AND name > $2 ORDER BY name LIMIT $3"
 
@@ -36,8 +42,10 @@ class PostgresLimits:
     async def create(self, limit: RateLimit, now: datetime) -> StoredLimit:
         stored = StoredLimit(limit, _new_etag(), now, now)
         async with self._database.transaction() as connection:
+            await connection.execute(ALONE)
             if not await connection.fetchval(INSERT, *_values(stored)):
                 raise AlreadyExists("RATE_LIMIT_EXISTS", f"there is a limit {limit.name!r} already", name=limit.name)
+            require_room(limit.tenant, await connection.fetchval(MET, limit.tenant))
             await self._database.notify(CHANNEL)
         return stored
 

@@ -128,6 +128,21 @@ async def test_what_is_wrong_or_not_there_is_refused(access):
         assert await refusal(call) == (not_found, "RATE_LIMIT_NOT_FOUND")
 
 
+async def test_a_limit_that_would_not_be_enforced_is_not_made(access):
+    """A call takes tokens of 64."""
+    made = []
+    try:
+        for n in range(64):
+            wanted = RateLimit(name=f"crowd-{n}", tenant="crowd", scope=RATE_LIMIT_SCOPE_TENANT, requests_per_second=1)
+            made.append((await access.CreateRateLimit(pb.CreateRateLimitRequest(rate_limit=wanted))).rate_limit.name)
+        wanted = RateLimit(name="one-more", tenant="crowd", scope=RATE_LIMIT_SCOPE_TENANT, requests_per_second=1)
+        refused = await refusal(access.CreateRateLimit(pb.CreateRateLimitRequest(rate_limit=wanted)))
+        assert refused == (grpc.StatusCode.FAILED_PRECONDITION, "RATE_LIMITS_FULL")
+    finally:
+        for name in made:
+            await access.DeleteRateLimit(pb.DeleteRateLimitRequest(name=name))
+
+
 async def test_the_life_of_a_limit(mesh, access):
     wanted = RateLimit(name="gentle", tenant="acme", requests_per_second=2.5)
     created = pb.CreateRateLimitRequest(request_id=uuid.uuid4().hex, rate_limit=wanted)

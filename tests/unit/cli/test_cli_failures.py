@@ -22,6 +22,7 @@ ELSEWHERE = {
     "FEATURE_SERVICE_EXISTS",
     "PATH_NOT_FOUND",
     "REQUEST_TOO_LARGE",
+    "ORIGIN_NOT_ALLOWED",  # of pages
 }
 
 

@@ -98,6 +98,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such rate limit. NOT_FOUND."""
     ERROR_REASON_RATE_LIMIT_EXISTS: _ErrorReason.ValueType  # 48
     """The rate limit exists already. ALREADY_EXISTS."""
+    ERROR_REASON_RATE_LIMITS_FULL: _ErrorReason.ValueType  # 59
+    """The tenant, or one of all tenants, has as many limits as can hold for a call. FAILED_PRECONDITION."""
     ERROR_REASON_API_KEY_REQUIRED: _ErrorReason.ValueType  # 51
     """The ingress asks for an API key and the call has none. UNAUTHENTICATED."""
     ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 52
@@ -224,6 +226,8 @@ ERROR_REASON_RATE_LIMIT_NOT_FOUND: ErrorReason.ValueType  # 47
 """No such rate limit. NOT_FOUND."""
 ERROR_REASON_RATE_LIMIT_EXISTS: ErrorReason.ValueType  # 48
 """The rate limit exists already. ALREADY_EXISTS."""
+ERROR_REASON_RATE_LIMITS_FULL: ErrorReason.ValueType  # 59
+"""The tenant, or one of all tenants, has as many limits as can hold for a call. FAILED_PRECONDITION."""
 ERROR_REASON_API_KEY_REQUIRED: ErrorReason.ValueType  # 51
 """The ingress asks for an API key and the call has none. UNAUTHENTICATED."""
 ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 52

@@ -122,7 +122,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateRateLimit(self, request, context):
-        """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS.
+        """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS, RATE_LIMITS_FULL: at most 64 hold for a call, those of its tenant and
+        those of every tenant together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

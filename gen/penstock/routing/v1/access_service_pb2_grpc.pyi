@@ -48,7 +48,9 @@ class AccessServiceStub:
     API_KEY_NOT_FOUND, LAST_ADMIN_KEY: without it nobody could make another.
     """
     CreateRateLimit: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.CreateRateLimitRequest, _access_service_pb2.CreateRateLimitResponse]
-    """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS."""
+    """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS, RATE_LIMITS_FULL: at most 64 hold for a call, those of its tenant and
+    those of every tenant together.
+    """
     GetRateLimit: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.GetRateLimitRequest, _access_service_pb2.GetRateLimitResponse]
     """Reads a limit. INVALID_REQUEST, RATE_LIMIT_NOT_FOUND."""
     ListRateLimits: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListRateLimitsRequest, _access_service_pb2.ListRateLimitsResponse]
@@ -80,7 +82,9 @@ class AccessServiceAsyncStub(AccessServiceStub):
     API_KEY_NOT_FOUND, LAST_ADMIN_KEY: without it nobody could make another.
     """
     CreateRateLimit: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateRateLimitRequest, _access_service_pb2.CreateRateLimitResponse]  # type: ignore[assignment]
-    """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS."""
+    """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS, RATE_LIMITS_FULL: at most 64 hold for a call, those of its tenant and
+    those of every tenant together.
+    """
     GetRateLimit: _aio.UnaryUnaryMultiCallable[_access_service_pb2.GetRateLimitRequest, _access_service_pb2.GetRateLimitResponse]  # type: ignore[assignment]
     """Reads a limit. INVALID_REQUEST, RATE_LIMIT_NOT_FOUND."""
     ListRateLimits: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListRateLimitsRequest, _access_service_pb2.ListRateLimitsResponse]  # type: ignore[assignment]
@@ -139,7 +143,9 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.CreateRateLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.CreateRateLimitResponse, _abc.Awaitable[_access_service_pb2.CreateRateLimitResponse]]:
-        """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS."""
+        """Creates a limit. INVALID_REQUEST, RATE_LIMIT_EXISTS, RATE_LIMITS_FULL: at most 64 hold for a call, those of its tenant and
+        those of every tenant together.
+        """
 
     @_abc_1.abstractmethod
     def GetRateLimit(
