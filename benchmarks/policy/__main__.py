@@ -1,9 +1,10 @@
 """The policy at scale: `python -m benchmarks.policy`.
 
-Routing's compilation and ADS server, and Penstock's Envoy with its keeper, with 10, 1,000 and 10,000 routes. A change
-is heard as the whole word of its owner, after Postgres and the watches, which are not here; it is effective when a call
-through the ingress gets what it says. Calls to the changed model are sent 2 ms apart until then; each must succeed.
-The server behind Envoy only says OK: who is asked is measured, not what it answers.
+Routing's compilation and ADS server, and Penstock's Envoy with its keeper, with 10, 1,000 and 10,000 routes, as many
+keys and limits, and 200 servers; each route has a split, a fallback, a mirror and pinned versions, each call a key. A
+change is heard as the whole word of its owner, after Postgres and the watches, which are not here; it is effective when
+a call through the ingress gets what it says. Calls to the changed model are sent 2 ms apart until then; each must
+succeed. The server behind Envoy only says OK: who is asked is measured, not what it answers.
 """
 
 from __future__ import annotations

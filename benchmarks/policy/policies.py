@@ -1,4 +1,5 @@
-"""What is compiled: many routes on 200 servers, each with a split, a fallback and pinned versions."""
+"""What is compiled: many routes on 200 servers, each with a split, a fallback, a mirror and pinned versions, and as
+many keys, each of a tenant with a limit."""
 
 from __future__ import annotations
 
@@ -7,16 +8,36 @@ from itertools import count
 from typing import Any
 
 from libs.assignment import bucket
+from services.routing.domain.keys import key_hash
 from services.routing.domain.known import Deployed, Judged, Known
-from services.routing.domain.policy import Allocation, Deployment, ModelVersion, Range, Route, Server, Unhealthy
+from services.routing.domain.policy import (
+    Allocation,
+    ApiKey,
+    Deployment,
+    Mirror,
+    ModelVersion,
+    Range,
+    RateLimit,
+    Route,
+    Scope,
+    Server,
+    Unhealthy,
+)
 
 SERVERS = 200
+MIRROR = Mirror("4", 100)
+"""A hundredth of the calls goes to a fourth version too, which no change makes the default."""
 GROUP = 4
-"""Servers with the same models: versions 1 and 2 of a model on the four of one group, 3 on those of the next."""
+"""Servers with the same models: versions 1 and 2 of a model on the four of one group, 3 and 4 on those of the next."""
 
 
 def name(n: int) -> str:
     return f"model-{n:05}"
+
+
+def key(n: int) -> str:
+    """Which the callers of the n-th model show."""
+    return f"key of tenant {n}"
 
 
 def known(routes: int, address: str) -> Known:
@@ -24,9 +45,9 @@ def known(routes: int, address: str) -> Known:
     host, _, port = address.rpartition(":")
     groups = [tuple(f"server-{g:03}" for g in range(start, start + GROUP)) for start in range(0, SERVERS, GROUP)]
     deployments = tuple(
-        Deployment(name(n), version, groups[(n + (version == "3")) % len(groups)])
+        Deployment(name(n), version, groups[(n + (version in "34")) % len(groups)])
         for n in range(routes)
-        for version in ("1", "2", "3")
+        for version in ("1", "2", "3", "4")
     )
     servers = tuple(Server(server, host, int(port)) for group in groups for server in group)
     return Known(
@@ -34,6 +55,8 @@ def known(routes: int, address: str) -> Known:
         Deployed(servers, deployments),
         tuple(_allocation(n, 2500) for n in range(routes)),
         (),
+        tuple(ApiKey(f"{n:012}", key_hash(key(n)), f"tenant-{n}", "bench", ("caller",)) for n in range(routes)),
+        tuple(RateLimit(f"limit-{n}", f"tenant-{n}", Scope.TENANT, 1e6, 1_000_000) for n in range(routes)),
     )
 
 
@@ -60,7 +83,7 @@ def _fresh(items: tuple[Any, ...] | None, n: int, changed: Any) -> tuple[Any, ..
 
 
 def _route(n: int, version: str) -> Route:
-    return Route(name(n), version, (ModelVersion(name(n), "3"),))
+    return Route(name(n), version, (ModelVersion(name(n), "3"),), mirror=MIRROR)
 
 
 def _allocation(n: int, buckets: int) -> Allocation:

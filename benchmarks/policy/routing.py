@@ -33,7 +33,7 @@ class Routing:
     def __init__(self, known: Known, folder: Path) -> None:
         self.ads = Ads(SystemClock())
         self._ears = Ears(known)
-        self._compiler = SnapshotCompiler()
+        self._compiler = SnapshotCompiler(authentication=True)
         self._compilation = Compilation(self._ears, self._compile, self._publish, LastKnownFile(folder))
         self._seconds = self._busy = 0.0
         self._revision = ""

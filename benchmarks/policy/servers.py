@@ -53,7 +53,7 @@ class Running:
     def version(self, n: int) -> str:
         """Which version of the n-th model a call gets whose unit is in no experiment. Raises grpc.RpcError."""
         request = pb.ModelInferRequest(model_name=policies.name(n))
-        metadata = [("x-penstock-routing-key", policies.bystander(n))]
+        metadata = [("x-penstock-routing-key", policies.bystander(n)), ("x-penstock-api-key", policies.key(n))]
         _, call = self.stub.ModelInfer.with_call(request, timeout=5, metadata=metadata)
         self.calls += 1
         return dict(call.initial_metadata())["x-penstock-model-version"]
