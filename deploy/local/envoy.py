@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import string
+import textwrap
 from pathlib import Path
 
 from deploy.envoy.filter.build import library
@@ -15,6 +16,7 @@ from deploy.local.ports import DEFAULTS, Ports, variable
 
 HEAP_BYTES = 2 * 1024**3
 TEMPLATE = CHECKOUT / "deploy" / "envoy" / "bootstrap.yaml"
+JWT_FILTERS = TEMPLATE.with_name("jwt.yaml")
 
 
 def access_log(places: Places) -> Path:
@@ -60,6 +62,10 @@ def render(template: str, places: Places, ports: Ports, *, ads: str) -> str:
     # authentication is off: who wants the ingress on the network says so
     values["PENSTOCK_INGRESS_ADDRESS"] = os.environ.get("PENSTOCK_INGRESS_ADDRESS") or "127.0.0.1"
     values["PENSTOCK_ENVOY_HEAP_BYTES"] = os.environ.get("PENSTOCK_ENVOY_HEAP_BYTES") or str(HEAP_BYTES)
+    # tokens are taken where routing is told whose: nobody else pays for the filters that look at them
+    filters = textwrap.indent(JWT_FILTERS.read_text(), 18 * " ") if os.environ.get("PENSTOCK_JWT_PROVIDERS") else ""
+    values["PENSTOCK_JWT_FILTERS"] = f"of jwt.yaml:\n{filters}" if filters else "none for tokens"
+    values["PENSTOCK_INGRESS_GATE"] = "ingress-behind-jwt" if filters else "ingress"
     values["PENSTOCK_ENVOY_DIR"] = str(places.short_checkout / "deploy" / "envoy")
     return string.Template(template).substitute(values)
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,8 @@ import grpc
 from libs import serve
 from libs.channels import open_channel
 from libs.clock import Clock, SystemClock
+from libs.config import ConfigError
+from libs.errors import Invalid
 from libs.postgres import Database
 from penstock.routing.v1 import access_service_pb2, routing_service_pb2
 from penstock.routing.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
@@ -21,7 +24,7 @@ from services.routing.compilation import Compilation
 from services.routing.domain.compiler import compile_policy
 from services.routing.domain.existing import require_existing
 from services.routing.domain.known import Ears
-from services.routing.domain.policy import Route
+from services.routing.domain.policy import Issuer, Route
 from services.routing.recording import Recorder
 from services.routing.servers import public
 from services.routing.servers.access import AccessServicer
@@ -31,6 +34,7 @@ from services.routing.servers.snapshots import Snapshots
 from services.routing.servers.texts import Texts
 from services.routing.stores.admin_key import ensure_a_key
 from services.routing.stores.history import PostgresHistory
+from services.routing.stores.issuers import IssuersFile
 from services.routing.stores.keys import PostgresKeys
 from services.routing.stores.last_known import LastKnownFile
 from services.routing.stores.limits import PostgresLimits
@@ -64,7 +68,8 @@ async def build(settings: config.Config) -> serve.App:
     mesh = open_channel(settings.mesh_address)
     ads = Ads(clock, authentication=settings.auth)
     last_known = LastKnownFile(settings.state_dir)
-    ears = Ears(last_known.read())
+    issuers = IssuersFile(settings.issuers) if settings.issuers else None
+    ears = Ears(replace(last_known.read(), issuers=_first(issuers) if issuers else ()))
     history = PostgresHistory(database)
     recorder = Recorder(history, clock)
     compilation = Compilation(
@@ -118,6 +123,7 @@ async def build(settings: config.Config) -> serve.App:
             recorder.run(),
             _listen(routes.watch(), ears.routes),
             _listen(limits.watch(), ears.limits),
+            *([_listen(issuers.watch(), ears.issuers)] if issuers else []),
             _listen_to_keys(keys, ears, settings, clock),
             _listen(clients.follow_deployed(mesh), ears.deployed),
             _listen(clients.follow_allocations(mesh), ears.allocations),
@@ -127,6 +133,14 @@ async def build(settings: config.Config) -> serve.App:
         components={"policy or postgres": lambda: compilation.newest is not None or database.reachable},
         close=[mesh.close, database.close],
     )
+
+
+def _first(file: IssuersFile) -> tuple[Issuer, ...]:
+    """What it says at start, where a fault of it ends the start."""
+    try:
+        return file.read()
+    except Invalid as error:
+        raise ConfigError(f"cannot start:\n  PENSTOCK_JWT_PROVIDERS: {error}") from error
 
 
 async def _listen_to_keys(keys: PostgresKeys, ears: Ears, settings: config.Config, clock: Clock) -> None:

@@ -21,6 +21,8 @@ class Config:
     """What is known last is kept here, for a start while everybody else is down; and the first key, in `admin.key`."""
     auth: bool
     """Whether callers need keys. If so, and none was ever made, the first start makes one."""
+    issuers: Path | None
+    """The file that names issuers of tokens; None where callers have keys only."""
     origins: tuple[str, ...]
     """Of pages that may call, `https://app.example`, or `*`; those of the ingress's own origin always may."""
 
@@ -30,7 +32,7 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\]
 
 def read(variables: Mapping[str, str]) -> Config:
     """Raises ConfigError, which lists every fault at once."""
-    environment = Environment(variables)
+    environment, issuers = Environment(variables), variables.get("PENSTOCK_JWT_PROVIDERS")
     config = Config(
         address=Address(
             listen=environment.address("PENSTOCK_LISTEN", "127.0.0.1:50051"),
@@ -42,9 +44,12 @@ def read(variables: Mapping[str, str]) -> Config:
         mesh_address=environment.address("PENSTOCK_MESH_ADDRESS"),
         state_dir=environment.path("PENSTOCK_STATE_DIR"),
         auth=environment.switch("PENSTOCK_AUTH", default=True),
+        issuers=Path(issuers) if issuers else None,
         origins=_origins(variables),
     )
     environment.check()
+    if issuers and not config.auth:
+        raise ConfigError("cannot start:\n  PENSTOCK_JWT_PROVIDERS: with PENSTOCK_AUTH=off nobody is asked for a token")
     return config
 
 

@@ -19,6 +19,8 @@ struct access {
   size_t slot_count;
   view *origins;
   size_t origin_count;
+  issuer *issuers;
+  size_t issuer_count;
   caller local;
 };
 
@@ -74,10 +76,15 @@ static bool read_caller(view line, caller *made) {
   made->tenant = cut(&line, ' ');
   made->principal = cut(&line, ' ');
   made->roles = line;
-  if (!known || made->tenant.length == 0 || made->principal.length == 0 || made->roles.length == 0) return false;
-  made->infers = may_infer(made->roles);
-  made->tenant_hash = short_hash(made->tenant.ptr, made->tenant.length);
-  return true;
+  return known && made->tenant.length > 0 && made->principal.length > 0 && made->roles.length > 0;
+}
+
+static bool read_issuer(view line, issuer *made) {
+  made->name = cut(&line, ' ');
+  view form = cut(&line, ' ');
+  made->lists_roles = equal(form, WORD("list"));
+  made->tenants = line;
+  return made->name.length > 0 && line.length > 0 && (made->lists_roles || equal(form, WORD("words")));
 }
 
 static bool read_limit(view line, limit *made) {
@@ -120,7 +127,9 @@ static size_t limits_of(const access *known, view tenant, const limit **first) {
   return high - low;
 }
 
-static void limit_caller(const access *known, caller *one) {
+void settle_caller(const access *known, caller *one) {
+  one->infers = may_infer(one->roles);
+  one->tenant_hash = short_hash(one->tenant.ptr, one->tenant.length);
   one->limited.owns = limits_of(known, one->tenant, &one->limited.own);
   one->limited.eachs = limits_of(known, WORD("*"), &one->limited.each);
 }
@@ -136,7 +145,7 @@ static void index_callers(access *known) {
     size_t slot = slot_of(known, known->callers[n].hash);
     while (known->slots[slot] != 0) slot = (slot + 1) & (known->slot_count - 1);
     known->slots[slot] = n + 1;
-    limit_caller(known, &known->callers[n]);
+    settle_caller(known, &known->callers[n]);
   }
 }
 
@@ -153,6 +162,8 @@ static bool read_lines(access *known, view text) {
     } else if (equal(kind, WORD("origin"))) {
       if (line.length == 0) return false;
       known->origins[known->origin_count++] = line;
+    } else if (equal(kind, WORD("issuer"))) {
+      if (!read_issuer(line, &known->issuers[known->issuer_count++])) return false;
     } else if (!equal(kind, WORD("limit")) || !read_limit(line, &known->limits[known->limit_count++])) {
       return false;
     }
@@ -170,8 +181,9 @@ static bool make_room(access *known, view text) {
   known->callers = calloc(lines, sizeof *known->callers);
   known->slots = calloc(known->slot_count, sizeof *known->slots);
   known->origins = calloc(lines, sizeof *known->origins);
+  known->issuers = calloc(lines, sizeof *known->issuers);
   return known->text != NULL && known->limits != NULL && known->callers != NULL && known->slots != NULL &&
-         known->origins != NULL;
+         known->origins != NULL && known->issuers != NULL;
 }
 
 access *read_access(view text) {
@@ -185,8 +197,9 @@ access *read_access(view text) {
     if (read_lines(known, (view){known->text, text.length})) {
       qsort(known->limits, known->limit_count, sizeof *known->limits, by_tenant);
       index_callers(known);
-      known->local = (caller){.tenant = WORD("local"), .principal = WORD("local"), .infers = true, .tenant_hash = short_hash("local", 5)};
-      limit_caller(known, &known->local);
+      known->local = (caller){.tenant = WORD("local"), .principal = WORD("local")};
+      settle_caller(known, &known->local);
+      known->local.infers = true;
       return known;
     }
   }
@@ -201,6 +214,7 @@ void forget_access(access *known) {
   free(known->callers);
   free(known->slots);
   free(known->origins);
+  free(known->issuers);
   free(known);
 }
 
@@ -221,6 +235,23 @@ view allowed_origin(const access *known, view origin) {
     if (equal(known->origins[n], origin) || equal(known->origins[n], WORD("*"))) return known->origins[n];
   }
   return (view){NULL, 0};
+}
+
+bool takes_tokens(const access *known) { return known->asks && known->issuer_count > 0; }
+
+const issuer *issuer_named(const access *known, view name) {
+  for (size_t n = 0; n < known->issuer_count; n++) {
+    if (equal(known->issuers[n].name, name)) return &known->issuers[n];
+  }
+  return NULL;
+}
+
+bool may_speak_for(const issuer *of, view tenant) {
+  if (equal(of->tenants, WORD("*"))) return true;
+  for (view rest = of->tenants; rest.length > 0;) {
+    if (equal(cut(&rest, ','), tenant)) return true;
+  }
+  return false;
 }
 
 const caller *local_caller(const access *known) { return &known->local; }

@@ -3,6 +3,7 @@
 // A text of lines, fields apart by one space, none empty:
 //   auth on|off
 //   key <SHA-256 of the key, 64 hexadecimal digits> <tenant> <principal> <role,role…>
+//   issuer <of tokens> list|words <tenant,tenant… that they may name, or *>
 //   origin <of pages that may call, as browsers name it, or *>
 //   limit <name> TENANT|UNIT <tenant, or *> <ns between two tokens> <burst> <enforced|shadow>
 // `auth` stands first. With `off` a key is not looked at, and everyone is tenant and principal `local`, which limits may
@@ -36,6 +37,13 @@ typedef struct {
   uint64_t tenant_hash;
 } caller;
 
+// Whose tokens are taken.
+typedef struct {
+  view name;
+  view tenants;      // that they may name, with commas between them; `*`: any
+  bool lists_roles;  // whether the claim that names roles is a list, not a text
+} issuer;
+
 typedef struct access access;
 
 // NULL where the text is none of that, or memory is short. What it makes lasts until `forget_access`.
@@ -47,6 +55,13 @@ bool asks_for_keys(const access *known);
 const caller *caller_with(const access *known, view key);
 // Who everyone is where nobody is asked for a key.
 const caller *local_caller(const access *known);
+
+// Whose name this is; NULL where it is nobody's.
+const issuer *issuer_named(const access *known, view name);
+bool takes_tokens(const access *known);
+bool may_speak_for(const issuer *of, view tenant);
+// Of a caller with a tenant and roles, the rest: its limits, its share of buckets, whether it may infer.
+void settle_caller(const access *known, caller *one);
 
 // What a page of this origin is to be told: its origin, or `*`; NULL where it may not call. It lasts as `known` does.
 view allowed_origin(const access *known, view origin);

@@ -1,5 +1,6 @@
 #include "edge.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "call.h"
@@ -7,6 +8,7 @@
 #include "inference.h"
 #include "pages.h"
 #include "quota.h"
+#include "token.h"
 
 #define API_KEY TEXT("x-penstock-api-key")
 #define AUTHORIZATION TEXT("authorization")
@@ -14,7 +16,7 @@
 #define TAG TEXT("x-client-request-id")
 
 // Envoy lets 100 headers in and 96 KiB, and cuts the others off without a word
-enum { MOST_HEADERS = 128, MOST_HEADER_BYTES = 60 << 10, LONGEST_TAG = 128 };
+enum { MOST_HEADERS = 128, MOST_HEADER_BYTES = 60 << 10, LONGEST_TAG = 128, LONGEST_FAULT = 100 };
 
 typedef struct {
   header of[MOST_HEADERS];
@@ -36,8 +38,8 @@ static view value_of(const headers *all, view name) {
   return (view){NULL, 0};
 }
 
-static bool is_bearer(view authorization) {
-  view wanted = TEXT("bearer penstock_");
+// Whether it begins so, which is in small letters, whatever letters it has.
+static bool begins_as(view authorization, view wanted) {
   if (authorization.length < wanted.length) return false;
   for (size_t n = 0; n < wanted.length; n++) {
     char letter = authorization.ptr[n];
@@ -45,6 +47,8 @@ static bool is_bearer(view authorization) {
   }
   return true;
 }
+
+static bool is_bearer(view authorization) { return begins_as(authorization, TEXT("bearer penstock_")); }
 
 // Whether callers may not say it. Of Envoy's own headers two may be there by now, which it has set or which nobody reads.
 static bool is_internal(const header *one) {
@@ -93,16 +97,41 @@ static bool remove_internal(void *envoy, const headers *all) {
   return false;
 }
 
-typedef enum { KNOWN, NO_KEY, UNKNOWN_KEY } standing;
+typedef enum { KNOWN, NO_KEY, UNKNOWN_KEY, BAD_TOKEN, UNNAMED_TOKEN, FOREIGN_TOKEN } standing;
 
-static standing identify(const access *known, const headers *all, const caller **who) {
+// A caller by token, and why Envoy took none of it; copies, since headers are gone once they are taken away.
+typedef struct {
+  bearer by;
+  char fault[LONGEST_FAULT];
+} presented;
+
+// What `jwt_authn` has verified it has taken away and made these headers of; what it has not is still there.
+static standing identify_by_token(const access *known, const headers *all, presented *made, const caller **who) {
+  claims said = {
+      .issuer = value_of(all, TEXT("x-penstock-token-issuer")),
+      .tenant = value_of(all, TEXT("x-penstock-token-tenant")),
+      .principal = value_of(all, TEXT("x-penstock-token-principal")),
+      .roles = value_of(all, TEXT("x-penstock-token-roles")),
+  };
+  if (said.issuer.ptr == NULL && !begins_as(value_of(all, AUTHORIZATION), TEXT("bearer "))) return NO_KEY;
+  view fault = value_of(all, TEXT("x-penstock-token-fault"));
+  if (fault.length == 0) fault = TEXT("it is none that a known issuer has signed");
+  snprintf(made->fault, sizeof made->fault, "the token is not accepted: %.*s", (int)fault.length, fault.ptr);
+  verdict of = read_claims(known, &said, &made->by);
+  *who = of == TAKEN ? &made->by.who : NULL;
+  return of == TAKEN ? KNOWN : of == UNNAMED ? UNNAMED_TOKEN : of == FOREIGN ? FOREIGN_TOKEN : BAD_TOKEN;
+}
+
+// A key goes before a token.
+static standing identify(const access *known, const headers *all, presented *made, const caller **who) {
   *who = local_caller(known);
   if (!asks_for_keys(known)) return KNOWN;
   view key = value_of(all, API_KEY), bearer = value_of(all, AUTHORIZATION);
   if (key.ptr == NULL && is_bearer(bearer)) key = (view){bearer.ptr + 7, bearer.length - 7};
   *who = key.ptr == NULL ? NULL : caller_with(known, key);
   if (*who != NULL) return KNOWN;
-  return key.ptr == NULL ? NO_KEY : UNKNOWN_KEY;
+  if (key.ptr != NULL) return UNKNOWN_KEY;
+  return takes_tokens(known) ? identify_by_token(known, all, made, who) : NO_KEY;
 }
 
 // Whether it is only a browser that asks before its page calls; if so, that has been answered.
@@ -160,15 +189,26 @@ static bool refuse_caller(void *envoy, const gate *of, view origin, int status, 
   return false;
 }
 
-static bool admit(void *envoy, const gate *of, standing is_known, const caller *who, bool open, visit *made) {
-  if (is_known == NO_KEY && !open) {
-    const char *how = "an API key is required: send it as x-penstock-api-key";
-    return refuse_caller(envoy, of, made->origin, UNAUTHENTICATED, "API_KEY_REQUIRED", how);
+static bool refuse_stranger(void *envoy, const gate *of, standing is_known, view origin, const char *fault) {
+  switch (is_known) {
+    case BAD_TOKEN: return refuse_caller(envoy, of, origin, UNAUTHENTICATED, "TOKEN_INVALID", fault);
+    case UNNAMED_TOKEN:
+      fault = "the token's claims do not say its tenant and principal, or not as names that callers can have";
+      return refuse_caller(envoy, of, origin, UNAUTHENTICATED, "TOKEN_CLAIM_MISSING", fault);
+    case FOREIGN_TOKEN:
+      fault = "the token's issuer may not speak for the tenant that it names";
+      return refuse_caller(envoy, of, origin, PERMISSION_DENIED, "TENANT_NOT_ALLOWED", fault);
+    case UNKNOWN_KEY:
+      fault = "the API key is not known, or was revoked";
+      return refuse_caller(envoy, of, origin, UNAUTHENTICATED, "API_KEY_UNKNOWN", fault);
+    default:
+      fault = takes_tokens(of->known) ? "an API key or a token is required: send it as x-penstock-api-key or as a bearer token"
+                                      : "an API key is required: send it as x-penstock-api-key";
+      return refuse_caller(envoy, of, origin, UNAUTHENTICATED, "API_KEY_REQUIRED", fault);
   }
-  if (is_known == UNKNOWN_KEY) {
-    const char *how = "the API key is not known, or was revoked";
-    return refuse_caller(envoy, of, made->origin, UNAUTHENTICATED, "API_KEY_UNKNOWN", how);
-  }
+}
+
+static bool admit(void *envoy, const gate *of, const caller *who, visit *made) {
   if (who == NULL || !is_metered(envoy)) return true;
   if (!who->infers) {
     const char *which = "an inference needs one of the roles: admin, caller, engineer";
@@ -189,7 +229,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   made->origin = allowed_origin(of->known, origin);
   bool foreign = page && !asks_for_keys(of->known) && made->origin.ptr == NULL &&
                  !is_own_page(origin, value_of(&all, TEXT(":authority")));
-  standing is_known = identify(of->known, &all, &who);
+  presented shown;
+  standing is_known = identify(of->known, &all, &shown, &who);
   bool open = is_open(&all), recorded = is_recorded(&all);
   size_t bytes = bytes_of(&all);
   while (remove_internal(envoy, &all)) look(envoy, &all);
@@ -206,7 +247,8 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
     const char *how = "pages of this origin may not call: it is not among PENSTOCK_ALLOWED_ORIGINS";
     return refuse_caller(envoy, of, made->origin, PERMISSION_DENIED, "ORIGIN_NOT_ALLOWED", how);
   }
-  return admit(envoy, of, is_known, who, open, made);
+  if (is_known == KNOWN || (is_known == NO_KEY && open)) return admit(envoy, of, who, made);
+  return refuse_stranger(envoy, of, is_known, made->origin, shown.fault);
 }
 
 void edge_on_second_hop(void *envoy) {

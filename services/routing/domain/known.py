@@ -10,6 +10,7 @@ from services.routing.domain.policy import (
     ApiKey,
     Deployment,
     Inputs,
+    Issuer,
     RateLimit,
     Route,
     Server,
@@ -48,6 +49,8 @@ class Known:
     limits: tuple[RateLimit, ...] | None = None
     weights: tuple[ServerWeight, ...] = ()
     """Told together with `unhealthy`."""
+    issuers: tuple[Issuer, ...] = ()
+    """Not kept: their file is read when routing starts."""
 
     @property
     def sufficient(self) -> bool:
@@ -78,6 +81,7 @@ class Known:
             keys=self.keys or (),
             limits=self.limits or (),
             weights=self.weights,
+            issuers=self.issuers,
         )
 
 
@@ -113,6 +117,9 @@ class Ears:
 
     def limits(self, said: tuple[RateLimit, ...]) -> None:
         self._hear(replace(self._known, limits=_kept(self._known.limits, said, lambda limit: limit.name)))
+
+    def issuers(self, said: tuple[Issuer, ...]) -> None:
+        self._hear(replace(self._known, issuers=_kept(self._known.issuers, said, lambda issuer: issuer.name)))
 
     async def news(self) -> Known:
         """The newest, once it differs from what was returned last; however much happened meanwhile."""

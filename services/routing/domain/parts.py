@@ -12,6 +12,7 @@ from services.routing.domain.policy import (
     Deployment,
     Exhausted,
     Inputs,
+    Issuer,
     Limits,
     LoadBalancing,
     Mirror,
@@ -31,10 +32,13 @@ Key: TypeAlias = tuple[str, str]
 """Type (`route`, `Cluster`) and name."""
 Manifest: TypeAlias = Mapping[Key, str]
 """The hash of each part."""
-Input: TypeAlias = Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit | ServerWeight
+Input: TypeAlias = (
+    Route | Server | Deployment | Allocation | Unhealthy | Exhausted | ApiKey | RateLimit | ServerWeight | Issuer
+)
 
 ROUTE = "route"
 WEIGHT = "weight"
+ISSUER = "issuer"
 ENDPOINTS = "ClusterLoadAssignment"
 NAMES: Mapping[str, Callable[[Any], str]] = {
     ROUTE: lambda route: route.model,
@@ -46,6 +50,7 @@ NAMES: Mapping[str, Callable[[Any], str]] = {
     "api_key": lambda key: key.id,
     "rate_limit": lambda limit: limit.name,
     WEIGHT: lambda weight: weight.server,
+    ISSUER: lambda issuer: issuer.name,
 }
 """How an input of each type is named."""
 
@@ -93,6 +98,7 @@ def input_groups(inputs: Inputs) -> Mapping[str, Sequence[Input]]:
         "api_key": inputs.keys,
         "rate_limit": inputs.limits,
         WEIGHT: inputs.weights,
+        ISSUER: inputs.issuers,
     }
 
 
@@ -159,6 +165,7 @@ def inputs_of(parts: Mapping[Key, bytes]) -> Inputs:
         keys=tuple(found["api_key"]),
         limits=tuple(found["rate_limit"]),
         weights=tuple(found[WEIGHT]),
+        issuers=tuple(found[ISSUER]),
     )
 
 
@@ -194,4 +201,7 @@ DECODERS: Mapping[str, Callable[[Any], Input]] = {
     "api_key": lambda content: ApiKey(**content | {"sha256": "", "roles": tuple(content["roles"])}),
     "rate_limit": lambda content: RateLimit(**content | {"scope": Scope(content["scope"])}),
     WEIGHT: lambda content: ServerWeight(**content),
+    ISSUER: lambda content: Issuer(
+        **content | {"audiences": tuple(content["audiences"]), "tenants": tuple(content["tenants"])}
+    ),
 }

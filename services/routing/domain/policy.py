@@ -180,6 +180,27 @@ class RateLimit:
     shadow: bool = False
 
 
+ANY_TENANT = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Whose tokens are taken, by the name in their claim `iss`; `jwks` is its public keys, a JSON Web Key Set.
+
+    `tenants` are those that its tokens may name, or only ANY_TENANT. A claim within a claim has a dot before it.
+    """
+
+    name: str
+    audiences: tuple[str, ...]
+    jwks: str
+    tenants: tuple[str, ...] = (ANY_TENANT,)
+    tenant_claim: str = "tenant"
+    principal_claim: str = "sub"
+    roles_claim: str = "roles"
+    lists_roles: bool = True
+    """Whether that claim is a list; else a text, with spaces or commas in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a policy is compiled from. The order of its tuples carries no meaning."""
@@ -193,3 +214,4 @@ class Inputs:
     keys: tuple[ApiKey, ...] = ()
     limits: tuple[RateLimit, ...] = ()
     weights: tuple[ServerWeight, ...] = ()
+    issuers: tuple[Issuer, ...] = ()

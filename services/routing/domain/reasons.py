@@ -5,12 +5,13 @@ from itertools import chain, islice
 from typing import Any
 
 from services.routing.domain.history import Write
-from services.routing.domain.parts import ROUTE, WEIGHT, Input, Key
+from services.routing.domain.parts import ISSUER, ROUTE, WEIGHT, Input, Key
 from services.routing.domain.policy import (
     Allocation,
     ApiKey,
     Deployment,
     Exhausted,
+    Issuer,
     RateLimit,
     Route,
     Server,
@@ -28,6 +29,7 @@ OWNERS = {
     "api_key": "routing",
     "rate_limit": "routing",
     WEIGHT: "health_monitoring",
+    ISSUER: "routing",
 }
 """Who changes inputs of a type; routes are written by people. So are keys and limits: a key's record says by whom."""
 TITLES = {
@@ -36,6 +38,7 @@ TITLES = {
     "api_key": "API key",
     "rate_limit": "rate limit",
     WEIGHT: "weight of",
+    ISSUER: "issuer of tokens",
 }
 SOMEBODY = "unknown"
 BUCKETS_PER_PERCENT = 100
@@ -147,6 +150,14 @@ def _limit(limit: RateLimit | None) -> str:
     return f"{limit.requests_per_second:g}/s, burst {limit.burst} ({whose}, {limit.scope}{shadow})"
 
 
+def _issuer(before: Issuer | None, after: Issuer | None) -> str:
+    if before is None or after is None:
+        return f"its tokens are {'not taken any more' if after is None else 'taken'}"
+    names = {"jwks": "its keys", "audiences": "its audiences", "tenants": "its tenants"}
+    told = [words for name, words in names.items() if getattr(before, name) != getattr(after, name)]
+    return f"{', '.join(told) or 'its claims'} changed"
+
+
 def _weight(before: ServerWeight | None, after: ServerWeight | None) -> str:
     old, new = (str(each.weight) if each else "none" for each in (before, after))
     return f"{old} -> {new}" + (f": {after.reason}" if after and after.reason else "")
@@ -162,4 +173,5 @@ WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     "api_key": _key,
     "rate_limit": lambda before, after: f"{_limit(before)} -> {_limit(after)}",
     WEIGHT: _weight,
+    ISSUER: _issuer,
 }

@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
-from services.routing.domain.policy import ApiKey, RateLimit
+from services.routing.domain.policy import ApiKey, Issuer, RateLimit
 from services.routing.xds.messages import DynamicModuleFilter, TypedExtensionConfig, packed
 
 INGRESS = "ingress"
 """Of the filter, and of its configuration."""
+BEHIND_JWT = "ingress-behind-jwt"
+"""Of the configuration of an ingress that has the filter `jwt` before it. Only it names issuers: whoever stands there
+alone would take what callers say of themselves for claims.
+"""
 
 MODULE = {"name": "penstock", "do_not_close": True}
 NS = 1_000_000_000
@@ -25,9 +29,11 @@ def gate(
     keys: Sequence[ApiKey],
     limits: Sequence[RateLimit],
     origins: Sequence[str] = (),
+    issuers: Sequence[Issuer] = (),
 ) -> Message:
     """deploy/envoy/filter/access.h tells the lines of its text. `origins`: of pages that may call, or `*`."""
-    text = "\n".join((*_lines(authentication, keys, limits), *(f"origin {origin}" for origin in origins)))
+    lines = (*_lines(authentication, keys, limits), *(f"origin {origin}" for origin in origins), *_issuers(issuers))
+    text = "\n".join(lines)
     filter_config = packed(StringValue(value=text))
     module = DynamicModuleFilter(dynamic_module_config=MODULE, filter_name=INGRESS, filter_config=filter_config)
     return TypedExtensionConfig(name=name, typed_config=packed(module))
@@ -42,3 +48,8 @@ def _lines(authentication: bool, keys: Sequence[ApiKey], limits: Sequence[RateLi
         interval = round(NS / limit.requests_per_second)
         outcome = "shadow" if limit.shadow else "enforced"
         yield f"limit {limit.name} {limit.scope} {limit.tenant or '*'} {interval} {limit.burst} {outcome}"
+
+
+def _issuers(issuers: Sequence[Issuer]) -> Iterator[str]:
+    for issuer in issuers:
+        yield f"issuer {issuer.name} {'list' if issuer.lists_roles else 'words'} {','.join(issuer.tenants)}"

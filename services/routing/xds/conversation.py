@@ -244,7 +244,9 @@ class Conversation:
                 self._types[EDS].sent.pop(name, None)
                 self._types[EDS].open.add(name)
         known.asked -= missing.keys()
-        for part in _parts(present, known.alone):
+        # what Envoy has refused for a filter it accepts when it comes again, and goes on with what it had: which of
+        # several it means could not be found out later
+        for part in _parts(present, present.keys() if url == ECDS else known.alone):
             yield self._response(url, part, removed)
             removed = ()
         if removed:

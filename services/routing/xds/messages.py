@@ -26,6 +26,7 @@ HttpProtocolOptions = _envoys("extensions.upstreams.http.v3.http_protocol_option
 PreviousHosts = _envoys("extensions.retry.host.previous_hosts.v3.previous_hosts", "PreviousHostsPredicate")
 TypedExtensionConfig = _envoys("config.core.v3.extension", "TypedExtensionConfig")
 DynamicModuleFilter = _envoys("extensions.filters.http.dynamic_modules.v3.dynamic_modules", "DynamicModuleFilter")
+JwtAuthentication = _envoys("extensions.filters.http.jwt_authn.v3.config", "JwtAuthentication")
 FilterPerRoute = _envoys("extensions.filters.http.dynamic_modules.v3.dynamic_modules", "DynamicModuleFilterPerRoute")
 DeltaDiscoveryResponse = _envoys("service.discovery.v3.discovery", "DeltaDiscoveryResponse")
 AdsServicer = import_module("envoy.service.discovery.v3.ads_pb2_grpc").AggregatedDiscoveryServiceServicer

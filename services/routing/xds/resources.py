@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 
 from services.routing.domain.compiler import Compiler
 from services.routing.domain.latest import Latest
-from services.routing.domain.policy import ApiKey, Inputs, RateLimit
+from services.routing.domain.policy import ApiKey, Inputs, Issuer, RateLimit
 from services.routing.domain.snapshot import Resource, Snapshot
-from services.routing.xds import access, clusters, doors, routes
+from services.routing.xds import access, clusters, doors, routes, tokens
 from services.routing.xds.messages import (
     Cluster,
     ClusterLoadAssignment,
@@ -53,7 +53,7 @@ class SnapshotCompiler:
                 EDS: self._endpoints({name: found for name, found in sets.items() if not found.named}),
                 RDS: {**doors_only[RDS], **self._tables(tables)},
                 SRDS: self._scoped(tuple(policy.models)),
-                ECDS: self._gates(inputs.keys, inputs.limits),
+                ECDS: self._gates(inputs.keys, inputs.limits, inputs.issuers),
             },
         )
 
@@ -63,11 +63,24 @@ class SnapshotCompiler:
             **self._scopes({routes.table_name(model): model for model in models}),
         }
 
-    def _gate_of(self, keys: tuple[ApiKey, ...], limits: tuple[RateLimit, ...]) -> dict[str, Resource]:
-        made = access.gate(
-            access.INGRESS, authentication=self._authentication, keys=keys, limits=limits, origins=self._origins
-        )
-        return {access.INGRESS: _resource(made)}
+    def _gate_of(
+        self, keys: tuple[ApiKey, ...], limits: tuple[RateLimit, ...], issuers: tuple[Issuer, ...]
+    ) -> dict[str, Resource]:
+        def gate(name: str, trusted: tuple[Issuer, ...]) -> Resource:
+            on, origins = self._authentication, self._origins
+            return _resource(
+                access.gate(name, authentication=on, keys=keys, limits=limits, origins=origins, issuers=trusted)
+            )
+
+        # one that is taken away Envoy goes on with: where there are no issuers any more it is given what lets nobody in
+        if not issuers:
+            shut = without_policy(authentication=self._authentication)[ECDS]
+            return {**shut, access.INGRESS: gate(access.INGRESS, ())}
+        return {
+            access.INGRESS: gate(access.INGRESS, ()),
+            access.BEHIND_JWT: gate(access.BEHIND_JWT, issuers),
+            tokens.JWT: _resource(tokens.verifier(issuers)),
+        }
 
 
 def compile_snapshot(inputs: Inputs, *, authentication: bool = False, origins: tuple[str, ...] = ()) -> Snapshot:
@@ -82,12 +95,15 @@ def without_policy(*, authentication: bool) -> Mapping[str, Mapping[str, Resourc
     With one cluster: an Envoy that starts opens no listener, the mesh's neither, before it has heard of clusters.
     """
     table, scope = doors.table(), doors.scope()
-    gate = access.gate(access.INGRESS, authentication=authentication, keys=(), limits=())
+    gates = {
+        name: access.gate(name, authentication=authentication, keys=(), limits=())
+        for name in (access.INGRESS, access.BEHIND_JWT)
+    }
     return {
         CDS: {clusters.UNSERVED: _resource(clusters.unserved())},
         RDS: {doors.DEFAULT: _resource(table[1])},
         SRDS: {doors.DEFAULT: _resource(scope[1])},
-        ECDS: {access.INGRESS: _resource(gate)},
+        ECDS: {name: _resource(message) for name, message in {**gates, tokens.JWT: tokens.verifier(())}.items()},
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from concurrent import futures
 
 import grpc
 import pytest
@@ -14,7 +13,7 @@ from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from tests.integration.dataplane import models
 from tests.integration.dataplane.plane import DataPlane
-from tests.integration.dataplane.services import SERVICES, Service
+from tests.integration.dataplane.services import Service, listening
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +49,5 @@ def ingress(data_plane: DataPlane) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="session")
 def services(shared_plane: DataPlane) -> Iterator[dict[str, Service]]:
     """Something that listens where each service would; routing's port belongs to the ADS server of these tests."""
-    started, servers = {name: Service(name) for name in SERVICES if name != "routing"}, []
-    for name, service in started.items():
-        server = grpc.server(futures.ThreadPoolExecutor(4), handlers=(service,))
-        assert server.add_insecure_port(shared_plane.stack.address(name))
-        server.start()
-        servers.append(server)
-    yield started
-    for server in servers:
-        server.stop(None)
+    with listening(shared_plane.stack) as started:
+        yield started

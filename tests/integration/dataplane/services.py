@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
+from deploy.local.stack import Stack
 from tests.integration.dataplane import models
 
 SERVICES = {
@@ -36,6 +39,20 @@ class Service(grpc.GenericRpcHandler):
         self.remaining.append(context.time_remaining())
         for _ in requests:
             yield self.name.encode()
+
+
+@contextmanager
+def listening(stack: Stack) -> Generator[dict[str, Service]]:
+    """One in the place of each service of the stack but routing."""
+    started, servers = {name: Service(name) for name in SERVICES if name != "routing"}, []
+    for name, service in started.items():
+        server = grpc.server(futures.ThreadPoolExecutor(4), handlers=(service,))
+        assert server.add_insecure_port(stack.address(name))
+        server.start()
+        servers.append(server)
+    yield started
+    for server in servers:
+        server.stop(None)
 
 
 def ask(channel: grpc.Channel, method: str, **more: Any) -> str:

@@ -11,8 +11,8 @@ import typer
 from clients.cli.failures import NEXT
 from penstock.errors.v1.reason_pb2 import ErrorReason
 
-# what no command can meet: it declares no features, sends no request ids, speaks no JSON, and a wrong request names its
-# fields
+# what no command can meet: it has a key and no token, declares no features, sends no request ids, speaks no JSON, and a
+# wrong request names its fields
 ELSEWHERE = {
     "UNSPECIFIED",
     "INVALID_REQUEST",
@@ -23,6 +23,9 @@ ELSEWHERE = {
     "PATH_NOT_FOUND",
     "REQUEST_TOO_LARGE",
     "ORIGIN_NOT_ALLOWED",  # of pages
+    "TOKEN_INVALID",
+    "TOKEN_CLAIM_MISSING",
+    "TENANT_NOT_ALLOWED",
 }
 
 

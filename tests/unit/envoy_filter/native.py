@@ -12,7 +12,7 @@ from typing import Self
 
 from deploy.envoy.filter import build
 
-_PARTS = ("message", "chain", "key", "identifier", "bulkhead", "sha256", "access", "buckets", "details")
+_PARTS = ("message", "chain", "key", "identifier", "bulkhead", "sha256", "access", "token", "buckets", "details")
 PURE = ("abi.h", *(f"{part}.{kind}" for part in _PARTS for kind in "hc"))
 FAULTS = "undefined,local-bounds"
 CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
@@ -20,6 +20,7 @@ CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-v
 
 READ, CUT_SHORT, UNREADABLE = range(3)
 LONGEST_NAME = 127
+TAKEN, NOT_OURS, UNNAMED, FOREIGN = range(4)
 _LONGEST_FIELDS = 2 * (2 + LONGEST_NAME)
 _FAULT_ROOM = 100
 _ID_LENGTH = 36
@@ -87,6 +88,19 @@ class Caller(ctypes.Structure):
     )
 
 
+class _Claims(ctypes.Structure):
+    _fields_ = (("issuer", View), ("tenant", View), ("principal", View), ("roles", View))
+
+
+class _Bearer(ctypes.Structure):
+    _fields_ = (
+        ("who", Caller),
+        ("tenant", ctypes.c_char * LONGEST_NAME),
+        ("principal", ctypes.c_char * LONGEST_NAME),
+        ("roles", ctypes.c_char * 63),
+    )
+
+
 class Withdrawal(ctypes.Structure):
     _fields_ = (("taken", ctypes.c_bool), ("left", ctypes.c_uint64), ("wait", ctypes.c_uint64))
 
@@ -121,6 +135,30 @@ class Access:
     def caller(self, key: bytes) -> Who | None:
         guarded = Guarded(key)
         return _who(self._library.caller_with(self._known, guarded.view))
+
+    def takes_tokens(self) -> bool:
+        return self._library.takes_tokens(self._known)
+
+    def bearer(
+        self, issuer: bytes | None, tenant: bytes | None, principal: bytes | None, roles: bytes | None
+    ) -> tuple[int, Who | None]:
+        """What is made of a token's claims, and who it is where it is taken."""
+        verdict, made = self._bearer(issuer, tenant, principal, roles)
+        return verdict, _who(ctypes.pointer(made.who)) if verdict == TAKEN else None
+
+    def buckets_of_bearer(self, issuer: bytes, tenant: bytes, unit: bytes) -> dict[bytes, int]:
+        """As `buckets`, of a caller by token."""
+        guarded, (verdict, made) = Guarded(unit), self._bearer(issuer, tenant, b"me", None)
+        assert verdict == TAKEN
+        return {
+            _text(limit.name): self._library.bucket_of(ctypes.byref(limit), ctypes.byref(made.who), guarded.view)
+            for limit in _limits(made.who)
+        }
+
+    def _bearer(self, *claims: bytes | None) -> tuple[int, _Bearer]:
+        guarded = [None if claim is None else Guarded(claim) for claim in claims]
+        said, made = _Claims(*(View() if each is None else each.view for each in guarded)), _Bearer()
+        return self._library.read_claims(self._known, ctypes.byref(said), ctypes.byref(made)), made
 
     def local(self) -> Who | None:
         return _who(self._library.local_caller(self._known))
@@ -176,6 +214,12 @@ class Filters:
             ("forget_access", None, (ctypes.c_void_p,)),
             ("asks_for_keys", ctypes.c_bool, (ctypes.c_void_p,)),
             ("caller_with", ctypes.POINTER(Caller), (ctypes.c_void_p, View)),
+            ("takes_tokens", ctypes.c_bool, (ctypes.c_void_p,)),
+            (
+                "read_claims",
+                ctypes.c_int,
+                (ctypes.c_void_p, ctypes.POINTER(_Claims), ctypes.POINTER(_Bearer)),
+            ),
             ("local_caller", ctypes.POINTER(Caller), (ctypes.c_void_p,)),
             ("allowed_origin", View, (ctypes.c_void_p, View)),
             ("bucket_of", ctypes.c_uint64, (ctypes.POINTER(Limit), ctypes.POINTER(Caller), View)),

@@ -50,11 +50,10 @@ def limits(draw):
     ]
 
 
-def text_of(held, bounds, *, authentication: bool = True, origins=()) -> bytes:
+def text_of(held, bounds, *, authentication: bool = True, origins=(), issuers=()) -> bytes:
     """What Envoy hands to the filter: the content of its configuration."""
-    made = access.gate(
-        "ingress", authentication=authentication, keys=tuple(held), limits=tuple(bounds), origins=origins
-    )
+    told = {"keys": tuple(held), "limits": tuple(bounds), "origins": origins, "issuers": issuers}
+    made = access.gate("ingress", authentication=authentication, **told)
     module = DynamicModuleFilter.FromString(made.typed_config.value)
     return StringValue.FromString(module.filter_config.value).value.encode()
 

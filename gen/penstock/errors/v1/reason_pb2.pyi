@@ -110,6 +110,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
     ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 55
     """A page of this origin may not call while no key is asked for. PERMISSION_DENIED."""
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 56
+    """Envoy did not take the call's token: expired, forged, for somebody else, of an unknown issuer. UNAUTHENTICATED."""
+    ERROR_REASON_TOKEN_CLAIM_MISSING: _ErrorReason.ValueType  # 57
+    """The call's token does not name a tenant and a principal, or as nobody can be called. UNAUTHENTICATED."""
+    ERROR_REASON_TENANT_NOT_ALLOWED: _ErrorReason.ValueType  # 58
+    """The issuer of the call's token may not name that tenant. PERMISSION_DENIED."""
     ERROR_REASON_NO_HEALTHY_ENDPOINTS: _ErrorReason.ValueType  # 49
     """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
     ERROR_REASON_BUDGET_SPENT: _ErrorReason.ValueType  # 50
@@ -238,6 +244,12 @@ ERROR_REASON_MODEL_BUSY: ErrorReason.ValueType  # 54
 """The model has as many calls under way and waiting as its route allows. RESOURCE_EXHAUSTED."""
 ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 55
 """A page of this origin may not call while no key is asked for. PERMISSION_DENIED."""
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 56
+"""Envoy did not take the call's token: expired, forged, for somebody else, of an unknown issuer. UNAUTHENTICATED."""
+ERROR_REASON_TOKEN_CLAIM_MISSING: ErrorReason.ValueType  # 57
+"""The call's token does not name a tenant and a principal, or as nobody can be called. UNAUTHENTICATED."""
+ERROR_REASON_TENANT_NOT_ALLOWED: ErrorReason.ValueType  # 58
+"""The issuer of the call's token may not name that tenant. PERMISSION_DENIED."""
 ERROR_REASON_NO_HEALTHY_ENDPOINTS: ErrorReason.ValueType  # 49
 """No server that has the version, or one of its fallbacks, is well. UNAVAILABLE."""
 ERROR_REASON_BUDGET_SPENT: ErrorReason.ValueType  # 50
