@@ -14,6 +14,8 @@
 #define AUTHORIZATION TEXT("authorization")
 #define REQUEST_ID TEXT("x-request-id")
 #define TAG TEXT("x-client-request-id")
+#define NOBODY TEXT("anonymous")
+#define SCOPE TEXT("x-penstock-scope")
 
 // Envoy lets 100 headers in and 96 KiB, and cuts the others off without a word
 enum { MOST_HEADERS = 128, MOST_HEADER_BYTES = 60 << 10, LONGEST_TAG = 128, LONGEST_FAULT = 100 };
@@ -91,6 +93,8 @@ static bool check_size(void *envoy, size_t bytes) {
 static bool remove_internal(void *envoy, const headers *all) {
   for (size_t n = 0; n < all->count; n++) {
     if (!is_internal(&all->of[n])) continue;
+    // by a scope of the caller's Envoy has chosen a route already, which would be in the record of a refusal
+    if (is(name_of(&all->of[n]), SCOPE)) envoy_dynamic_module_callback_http_clear_route_cache(envoy);
     remove_header(envoy, name_of(&all->of[n]));
     return true;
   }
@@ -174,9 +178,8 @@ static bool set_id(void *envoy) {
 
 // Without roles a service takes a call for the local administrator's: where keys are asked for nobody is to have none.
 static void set_identity(void *envoy, const access *known, const caller *who) {
-  view nobody = TEXT("anonymous");
-  set_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? nobody : who->tenant);
-  set_header(envoy, TEXT("x-penstock-principal"), who == NULL ? nobody : who->principal);
+  set_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? NOBODY : who->tenant);
+  set_header(envoy, TEXT("x-penstock-principal"), who == NULL ? NOBODY : who->principal);
   if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? TEXT("none") : who->roles);
 }
 
@@ -220,6 +223,7 @@ static bool admit(void *envoy, const gate *of, const caller *who, visit *made) {
 bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   headers all;
   const caller *who = NULL;
+  made->seen = true;
   if (!look(envoy, &all)) {
     refuse(envoy, RESOURCE_EXHAUSTED, "INVALID_REQUEST", "too many headers");
     return false;
@@ -252,13 +256,26 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
 }
 
 void edge_on_second_hop(void *envoy) {
-  remove_header(envoy, TEXT("x-penstock-scope"));
+  remove_header(envoy, SCOPE);
   remove_header(envoy, TEXT("x-penstock-door"));
   remove_header(envoy, TEXT("x-penstock-chain"));
   remove_header(envoy, TEXT("x-penstock-pin"));
 }
 
+// What Envoy has refused by itself, before any filter saw it, has a record too: nothing in it is to be the caller's word.
+static void disown(void *envoy) {
+  headers all;
+  while (look(envoy, &all) && remove_internal(envoy, &all));
+  remove_header(envoy, TEXT("x-penstock-routing-key"));
+  if (!set_id(envoy)) remove_header(envoy, REQUEST_ID);
+  set_header(envoy, TEXT("x-penstock-tenant"), NOBODY);
+  set_header(envoy, TEXT("x-penstock-principal"), NOBODY);
+  view told[] = {TEXT("x-penstock-model-version"), TEXT("x-penstock-variant"), TEXT("x-penstock-experiment")};
+  for (size_t n = 0; n < sizeof told / sizeof *told; n++) set_answer_header(envoy, told[n], (view){NULL, 0});
+}
+
 void edge_on_answer(void *envoy, const visit *made, bool always) {
+  if (!made->seen) disown(envoy);
   if (made->origin.ptr != NULL) tell_page(envoy, made->origin);
   if (made->nearest != NULL && made->left.left < made->nearest->burst / 2) tell_quota(envoy, made->nearest, made->left);
   view status = answer_header_of(envoy, TEXT("grpc-status"));

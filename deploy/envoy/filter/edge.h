@@ -13,6 +13,7 @@ typedef struct {
 
 // What the edge keeps of a call.
 typedef struct {
+  bool seen;             // whether the edge has seen the call: what Envoy refuses by itself, it has not
   view origin;           // of the page that calls, where it may; else NULL
   bool tagged;           // whether the caller gave it an id of its own
   const limit *nearest;  // of the limits that it met, the one of which least is left; NULL where it met none
@@ -28,5 +29,5 @@ void edge_on_second_hop(void *envoy);
 
 // Tells the caller the id that the records know the request by, and what is left of its limit. One who gave a tag has the
 // id on each answer; who did not finds it where he will look for it, on the answers that are errors. The limit is told as
-// soon as less than half of it is left.
+// soon as less than half of it is left. Of a call that the edge has not seen, the caller's words are taken out of the record.
 void edge_on_answer(void *envoy, const visit *made, bool always);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -297,6 +298,58 @@ def test_a_routing_key_that_is_no_text_is_in_no_record(
     assert over_http(guarded, path, {**said, "x-penstock-routing-key": "a\tb"}, method)[0] in (200, 400)
     record = eventually(lambda: guarded.records()[before:])[0]
     assert (record.unit, record.upstream) == ("", "")
+
+
+FORGED = {
+    "x-request-id": "forged",
+    "x-penstock-tenant": "victim",
+    "x-penstock-principal": "victim",
+    "x-penstock-scope": "m",
+    "x-penstock-routing-key": "victim",
+    "x-client-request-id": "forged",
+}
+
+
+def by_hand(plane: DataPlane, *head: str) -> bytes:
+    """What the ingress answers until it closes the connection."""
+    host, _, port = plane.stack.address("ingress").partition(":")
+    lines = [*head, *(f"{name}: {value}" for name, value in FORGED.items()), "content-length: 0", "", ""]
+    with socket.create_connection((host, int(port)), timeout=models.TIMEOUT) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ((f"POST {models.INFER} HTTP/1.1",), 400),
+        ((f"GET {models.INFER} HTTP/1.1", "host: x", "connection: upgrade", "upgrade: websocket"), 403),
+    ],
+    ids=["no host", "an upgrade"],
+)
+def test_nor_where_envoy_refuses_before_any_filter(guarded: DataPlane, head: tuple[str, ...], status: int):
+    before = len(guarded.records())
+    answer = by_hand(guarded, *head)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"x-penstock" not in answer
+    record = eventually(lambda: guarded.records()[before:])[0]
+    assert record.request_id.encode() in answer
+    assert "victim" not in repr(record)
+    assert "forged" not in repr(record)
+    assert (record.tenant, record.model, record.version, record.upstream) == ("anonymous", "", "", "")
+    assert not record.reached_triton
+
+
+def test_by_a_scope_of_the_callers_nothing_is_told_of_a_model_and_nothing_counted(guarded: DataPlane):
+    """Envoy chooses a route before the filter takes the scope away."""
+    split = r"inference\.ingress\.downstream_rq_completed\.route\.split"
+    before, counted_before = len(guarded.records()), guarded.statistic(split)
+    answer = by_hand(guarded, f"POST {models.INFER} HTTP/1.1", "host: x", "connection: close")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"x-penstock-model-version" not in answer
+    record = eventually(lambda: guarded.records()[before:])[0]
+    assert (record.route, record.version, record.model) == ("", "", "")
+    assert guarded.statistic(split) == counted_before
 
 
 @pytest.mark.parametrize("origin", ["http://page", ""])
