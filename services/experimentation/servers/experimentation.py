@@ -128,7 +128,8 @@ class ExperimentationServicer(ExperimentationServiceServicer):
             if not experiment.has_graduated(request.variant):
                 experiment.require(State.RUNNING, "graduated")
                 winner = await self._winner(experiment, request.variant)
-                # Routing first: if we fail after it, the experiment still runs and graduating again completes it
+                # Routing first: if we fail after it, the experiment still runs and graduating again completes it.
+                # With the row in hand: of two who graduate different variants one is refused before routing hears of it
                 await self._routes.set_default_version(experiment.model, winner.version)
                 experiment = await self._experiments.save(experiment.graduated(winner.name, self._clock.now()))
             return pb.GraduateExperimentResponse(experiment=experiment_message(experiment))

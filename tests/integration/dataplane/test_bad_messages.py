@@ -46,10 +46,12 @@ def test_what_triton_reads_is_what_is_routed(ingress: grpc.Channel, message: byt
         (field(NAME, b"m,zzz") + TENSOR, "NOT_FOUND", "no model can have the name that was given"),
         (field(NAME, b"m\nx") + TENSOR, "NOT_FOUND", "no model can have the name that was given"),
         (b"\x0a\x80\x02" + b"m" * 256 + TENSOR, "NOT_FOUND", "no model can have the name that was given"),
+        (b"\x0a\x7f" + b"m" * 127 + TENSOR, "NOT_FOUND", f"model '{'m' * 127}' has no route"),
+        (b"\x0a\x80\x01" + b"m" * 128 + TENSOR, "NOT_FOUND", "no model can have the name that was given"),
         (field(NAME, b"m") + field(VERSION, b"1\n") + TENSOR, "NOT_FOUND", "model m has no version ? deployed"),
     ],
     ids=["name twice", "no name", "empty", "the scope of no model", "comma", "line break", "name too long",
-         "version with a line break"],
+         "the longest name", "one byte more", "version with a line break"],
 )  # fmt: skip
 def test_names_that_nothing_has_are_refused(ingress: grpc.Channel, message: bytes, code: str, text: str):
     answer = models.call(ingress, message)
