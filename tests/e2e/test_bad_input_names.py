@@ -25,10 +25,10 @@ from penstock.model_serving.v1.deployment_pb2 import Deployment
 from penstock.model_serving.v1.model_pb2 import Model, ModelVersion
 from penstock.model_serving.v1.prediction_service_pb2 import DEGRADATION_PARTIAL_FEATURES, PredictRequest
 from penstock.routing.v1 import routing_service_pb2 as rt
-from penstock.routing.v1.route_pb2 import Route
+from penstock.routing.v1.route_pb2 import Mirror, Route
 from penstock_client import column, value
 from tests.models import shift
-from tests.serving import await_servers, deploy
+from tests.serving import await_servers, deploy, serve_shift
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -149,6 +149,15 @@ class TestVersions:
         assert use in error.details()
         asked = dep.GetDeploymentRequest(model="split", version=version)
         assert penstock.deployments.GetDeployment(asked).deployment.state == Deployment.STATE_READY
+
+    def test_a_deployment_that_a_route_falls_back_to_or_copies_to(self, penstock):
+        mirror = Mirror(version="3", basis_points=1)
+        serve_shift(penstock, "leaning", [1, 2, 3], fallback_versions=["2"], mirror=mirror)
+        for version, use in (("2", "a fallback of its route"), ("3", "the mirror of its route")):
+            request = dep.DeleteDeploymentRequest(model="leaning", version=version)
+            error = refused(penstock.deployments.DeleteDeployment, request)
+            assert (error.code(), reason_of(error)) == (PRECONDITION, "DEPLOYMENT_IN_USE")
+            assert use in error.details()
 
     def test_a_deployment_that_is_in_use_goes_by_force(self, penstock, parcels):
         request = dep.DeleteDeploymentRequest(model=MODEL, version="1")

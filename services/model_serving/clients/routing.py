@@ -45,4 +45,5 @@ class Routing:
             raise refusal from error
         places = {"the default version of its route": [route.default_version]}
         places["a fallback of its route"] = list(route.fallback_versions)
+        places["the mirror of its route"] = [route.mirror.version]
         return [place for place, versions in places.items() if version in versions]

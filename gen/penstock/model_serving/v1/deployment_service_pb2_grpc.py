@@ -136,8 +136,8 @@ class DeploymentServiceServicer:
     def DeleteDeployment(self, request, context):
         """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
         What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
-        DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default or a fallback, or a running
-        experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
+        DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default, a fallback or its mirror, or a
+        running experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
         cannot be asked for that. Nothing is changed then. With `force` nobody is asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

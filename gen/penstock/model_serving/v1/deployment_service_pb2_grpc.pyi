@@ -60,8 +60,8 @@ class DeploymentServiceStub:
     DeleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
     """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
     What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
-    DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default or a fallback, or a running
-    experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
+    DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default, a fallback or its mirror, or a
+    running experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
     cannot be asked for that. Nothing is changed then. With `force` nobody is asked.
     """
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]
@@ -102,8 +102,8 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]  # type: ignore[assignment]
     """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
     What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
-    DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default or a fallback, or a running
-    experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
+    DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default, a fallback or its mirror, or a
+    running experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
     cannot be asked for that. Nothing is changed then. With `force` nobody is asked.
     """
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_service_pb2.WatchDeploymentsRequest, _deployment_service_pb2.WatchDeploymentsResponse]  # type: ignore[assignment]
@@ -183,8 +183,8 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deployment_service_pb2.DeleteDeploymentResponse, _abc.Awaitable[_deployment_service_pb2.DeleteDeploymentResponse]]:
         """Takes a version off its servers: traffic first, then the model. Returns at once; deleting again changes nothing.
         What was on a server whose process has ended is gone at once. The deployment is gone when its last placement is.
-        DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default or a fallback, or a running
-        experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
+        DEPLOYMENT_NOT_FOUND. DEPLOYMENT_IN_USE: the model's route has the version as its default, a fallback or its mirror, or a
+        running experiment as a variant's; change those first. SERVICE_UNAVAILABLE, STORE_UNAVAILABLE: routing or experimentation
         cannot be asked for that. Nothing is changed then. With `force` nobody is asked.
         """
 
