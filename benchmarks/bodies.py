@@ -2,8 +2,8 @@
 
 Rounds alternate, one Triton serves all. Penstock keeps a body back until it is whole and reads its names; then it
 writes a version behind them, where the split decides, and also where the caller has named one. A bare Envoy passes on
-what it has. Four calls are under way at a time, so never more than 256 MiB of them. Every call must have succeeded: by
-the bytes that the client got, by Triton's own count, and by the records.
+what it has. As many calls are under way as in `native_path`, yet never more than 256 MiB of them. Every call must have
+succeeded: by the bytes that the client got, by Triton's own count, and by the records.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from pathlib import Path
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2 as pb
 
-from benchmarks.native_path.load import NoLoad, answer_bytes, throughput
+from benchmarks.native_path.load import CONNECTIONS, STREAMS, NoLoad, answer_bytes, throughput
 from benchmarks.native_path.servers import Servers, running
 
 ROUNDS = 5
-IN_FLIGHT = 4
 KIB, MIB = 1 << 10, 1 << 20
+IN_FLIGHT_BYTES = 256 * MIB
+"""At most, of all calls under way."""
+ROUND_BYTES = 512 * MIB
 SIZES = {"1 KB": KIB, "64 KB": 64 * KIB, "1 MiB": MIB, "16 MiB": 16 * MIB, "64 MiB": 64 * MIB}
 MODEL = """
 import numpy as np, triton_python_backend_utils as pb
@@ -42,7 +44,12 @@ instance_group [{ kind: KIND_CPU count: 1 }]
 
 def calls_of(size: int) -> int:
     """A round moves about as many bytes for each size, within bounds."""
-    return max(8, min(4000, 256 * MIB // size))
+    return max(8, min(4000, ROUND_BYTES // size))
+
+
+def streams_of(size: int) -> int:
+    """Calls under way on each connection."""
+    return min(STREAMS, IN_FLIGHT_BYTES // size // CONNECTIONS)
 
 
 def body(size: int, version: str, folder: Path) -> Path:
@@ -75,7 +82,7 @@ def rounds(servers: Servers, size: int, folder: Path) -> tuple[float, float]:
     found: list[tuple[float, float]] = []
     for _ in range(ROUNDS + 1):
         bare, split, named = (
-            throughput(port, file, calls, answer, connections=IN_FLIGHT, streams=1)
+            throughput(port, file, calls, answer, streams=streams_of(size))
             for (port, file), answer in zip(ways, answers, strict=True)
         )
         found.append((split / bare, named / bare))
@@ -93,13 +100,12 @@ def measure(servers: Servers, folder: Path) -> dict[str, float]:
     for name, size in SIZES.items():
         split, named = rounds(servers, size, folder)
         sent += 1 + (ROUNDS + 1) * calls_of(size)
-        flight, peak = IN_FLIGHT * size / MIB, servers.peak_mib()
+        flight, peak = CONNECTIONS * streams_of(size) * size / MIB, servers.peak_mib()
         print(f"{name:>7} {calls_of(size):6} {flight:6.1f} MiB {split:8.3f} {named:8.3f} {peak:10} MiB", flush=True)
         key = name.replace(" ", "_").lower()
         figures |= {f"split_ratio_to_bare_envoy_{key}": split, f"named_ratio_to_bare_envoy_{key}": named}
     print(servers.agree(through_penstock=2 * sent, to_triton=3 * sent))
-    in_flight = IN_FLIGHT * max(SIZES.values()) // MIB
-    return {**figures, "bytes_in_flight_mib": in_flight, "envoy_peak_rss_mib": servers.peak_mib()}
+    return {**figures, "bytes_in_flight_mib": IN_FLIGHT_BYTES // MIB, "envoy_peak_rss_mib": servers.peak_mib()}
 
 
 def main() -> int:
