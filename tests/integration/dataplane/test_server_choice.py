@@ -169,3 +169,24 @@ def test_a_slow_server_has_fewer_calls_only_where_the_busy_are_spared(
     a, b = map(server_host, data_plane.servers())
     assert found[b] in of_the_slow, found
     assert found[a] + found[b] == 160
+
+
+def test_a_unit_leaves_its_server_only_with_what_is_above_its_share(data_plane: DataPlane, ingress: grpc.Channel):
+    """One at a time all its calls are there; of eight at once some are too many for it."""
+    models.load_slow_on_b(data_plane.stack)
+    route = Route("slow-on-b", "1", load_balancing=LoadBalancing.RING_HASH)
+    inputs = data_plane.inputs(routes=(route,), deployments=(Deployment("slow-on-b", "1", ("a", "b")),))
+    policy = data_plane.apply(inputs).policy
+    a, b = map(server_host, data_plane.servers())
+    unit = next(u for u in map(str, range(100)) if select(policy, "slow-on-b", u, draw=lambda: 0).endpoint.host == b)
+    request, key = models.request("slow-on-b"), [("x-penstock-routing-key", unit)]
+
+    def calls(count: int, at_once: int) -> collections.Counter[str]:
+        with ThreadPoolExecutor(at_once) as callers:
+            answers = list(callers.map(lambda _: models.call(ingress, request, key), range(count)))
+        return counts(data_plane, [answer.headers["x-request-id"] for answer in answers])
+
+    assert calls(10, 1) == {b: 10}
+    together = calls(160, CALLERS)
+    assert together[a] > 0, together
+    assert together[a] + together[b] == 160
