@@ -15,9 +15,9 @@ PARTS = ("postgres", "envoy", "routing")
 
 
 @asynccontextmanager
-async def mesh_of(home, parts=PARTS):
+async def mesh_of(home, parts=PARTS, environment=None):
     """The stack, its siblings and stubs: one through the ingress, one straight to routing."""
-    around = running(home, parts)
+    around = running(home, parts, environment)
     stack = await asyncio.to_thread(around.__enter__)
     siblings = Siblings()
     ingress = open_channel(f"127.0.0.1:{stack.ports['ingress']}")
