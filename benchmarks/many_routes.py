@@ -22,7 +22,7 @@ from services.routing.xds.resources import compile_snapshot
 
 ROUNDS = 7
 CALLS = 12_000
-SETTLING_CALLS = 6_000
+SETTLING_CALLS = CALLS
 FEW, MANY = 10, 10_000
 
 
