@@ -65,7 +65,7 @@ def render(template: str, places: Places, ports: Ports, *, ads: str) -> str:
     # tokens are taken where routing is told whose: nobody else pays for the filters that look at them
     filters = textwrap.indent(JWT_FILTERS.read_text(), 18 * " ") if os.environ.get("PENSTOCK_JWT_PROVIDERS") else ""
     values["PENSTOCK_JWT_FILTERS"] = f"of jwt.yaml:\n{filters}" if filters else "none for tokens"
-    values["PENSTOCK_INGRESS_GATE"] = "ingress-behind-jwt" if filters else "ingress"
+    values["PENSTOCK_INGRESS_GATE"] = "penstock-behind-jwt" if filters else "penstock"
     values["PENSTOCK_ENVOY_DIR"] = str(places.short_checkout / "deploy" / "envoy")
     return string.Template(template).substitute(values)
 

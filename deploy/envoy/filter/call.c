@@ -34,9 +34,17 @@ static size_t slices_of(void *envoy, int which) {
   return envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, which);
 }
 
+static bool holds_all(void *envoy, int last) {
+  return last == BUFFERED_BODY || envoy_dynamic_module_callback_http_received_buffered_request_body(envoy);
+}
+
+size_t body_size(void *envoy, int last) {
+  size_t before = holds_all(envoy, last) ? 0 : envoy_dynamic_module_callback_http_get_body_size(envoy, BUFFERED_BODY);
+  return before + envoy_dynamic_module_callback_http_get_body_size(envoy, last);
+}
+
 bool open_body(void *envoy, int last, body *opened) {
-  bool all_in_last = last == BUFFERED_BODY || envoy_dynamic_module_callback_http_received_buffered_request_body(envoy);
-  size_t before = all_in_last ? 0 : slices_of(envoy, BUFFERED_BODY), behind = slices_of(envoy, last);
+  size_t before = holds_all(envoy, last) ? 0 : slices_of(envoy, BUFFERED_BODY), behind = slices_of(envoy, last);
   opened->count = before + behind;
   opened->slices = opened->few;
   if (opened->count > sizeof opened->few / sizeof *opened->few) {

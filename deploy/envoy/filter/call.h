@@ -33,6 +33,8 @@ typedef struct {
 // trailers end the call. False for want of memory. To be closed in any case.
 bool open_body(void *envoy, int last, body *opened);
 void close_body(body *opened);
+// In bytes, of the same.
+size_t body_size(void *envoy, int last);
 
 // Answers the call with a gRPC status, a reason of penstock.errors.v1 and its id where it has one; a call that is no gRPC
 // with the HTTP status that is nearest. `message` is ASCII. Before the route is chosen, not on the way to a server.

@@ -51,32 +51,26 @@ static void turn_away(void *envoy, const place *own) {
   refuse(envoy, RESOURCE_EXHAUSTED, "MODEL_BUSY", fault);
 }
 
-int limits_on_headers(void *envoy, size_t refusals, bool copies, turn *call) {
+static standing line_up(void *envoy, size_t bytes, turn *call) {
+  call->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
+  call->own.bytes = bytes;
+  call->own.call_in = call_in;
+  call->own.whom = call->scheduler;
+  return wait_for_place(&call->own);
+}
+
+standing limits_on_call(void *envoy, size_t refusals, bool copies, size_t bytes, turn *call) {
   const room *into = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
-  if (into == NULL || take_place(into, class_of(envoy, copies), &call->own) == INSIDE) return CONTINUE_HEADERS;
-  if (!copies && into->most_waiting > 0) {
-    call->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
-    // all of it is here: the filter before has waited for that
-    call->own.bytes = envoy_dynamic_module_callback_http_get_body_size(envoy, BUFFERED_BODY);
-    call->own.call_in = call_in;
-    call->own.whom = call->scheduler;
-    standing now = wait_for_place(&call->own);
-    call->stopped = now == WAITING;
-    if (now != OUTSIDE) return call->stopped ? STOP_HEADERS : CONTINUE_HEADERS;
-  }
+  if (into == NULL) return INSIDE;
+  standing now = take_place(into, class_of(envoy, copies), &call->own);
+  if (now == OUTSIDE && !copies && into->most_waiting > 0) now = line_up(envoy, bytes, call);
+  if (now != OUTSIDE) return now;
   count(envoy, refusals, call->own.of);
   turn_away(envoy, &call->own);
-  return STOP_HEADERS;
+  return OUTSIDE;
 }
 
-int limits_on_body(const turn *call) { return call->stopped ? STOP_AND_BUFFER : CONTINUE_BODY; }
-
-int limits_on_trailers(const turn *call) { return call->stopped ? STOP_HEADERS : CONTINUE_HEADERS; }
-
-void limits_on_scheduled(void *envoy, turn *call) {
-  call->stopped = false;
-  envoy_dynamic_module_callback_http_filter_continue_decoding(envoy);
-}
+void limits_on_turn(void *envoy) { envoy_dynamic_module_callback_http_filter_continue_decoding(envoy); }
 
 void limits_on_end(turn *call) {
   leave_place(&call->own);

@@ -9,26 +9,24 @@
 #include "limits.h"
 #include "version.h"
 
-typedef enum { INGRESS, SECOND_HOP, VERSION, BULKHEAD, BULKHEAD_OF_COPIES } kind;
+typedef enum { INGRESS, SECOND_HOP, COPIES, VERSION } kind;
 
-// A filter's configuration: which one it is, what the one at the ingress knows of callers, what a bulkhead counts by.
+// A filter's configuration: which one it is, what the one at the ingress knows of callers, what counts refusals of bulkheads.
 typedef struct {
   kind of;
   gate at;
   size_t refusals;
 } filter;
 
-static const char *const names_of[] = {"ingress", "second-hop", "version", "bulkhead", "bulkhead-of-copies"};
+static const char *const names_of[] = {"ingress", "second-hop", "copies", "version"};
 
 // What a filter keeps of a call.
 typedef struct {
   const filter *in;
   bool ours;  // whether it is an inference, whose body we read or write
   visit made;
-  turn turn;  // of a bulkhead's
+  turn turn;
 } stream;
-
-static bool is_bulkhead(const stream *call) { return call->in->of == BULKHEAD || call->in->of == BULKHEAD_OF_COPIES; }
 
 static bool is(view text, const char *name) { return text.length == strlen(name) && !memcmp(text.ptr, name, text.length); }
 
@@ -53,12 +51,8 @@ static bool open_bulkhead(size_t *refusals, void *envoy) {
 }
 
 static bool prepare(filter *made, void *envoy, view config) {
-  switch (made->of) {
-    case INGRESS: return open_gate(&made->at, envoy, config);
-    case BULKHEAD:
-    case BULKHEAD_OF_COPIES: return open_bulkhead(&made->refusals, envoy);
-    default: return true;
-  }
+  if (made->of == INGRESS && !open_gate(&made->at, envoy, config)) return false;
+  return made->of == VERSION || open_bulkhead(&made->refusals, envoy);
 }
 
 // By the filter's name; NULL, so that Envoy refuses its configuration, for one that is unknown or cannot be read.
@@ -87,11 +81,11 @@ void *envoy_dynamic_module_on_http_filter_new(void *config, void *envoy) {
 }
 void envoy_dynamic_module_on_http_filter_destroy(void *self) {
   stream *call = self;
-  if (is_bulkhead(call)) limits_on_end(&call->turn);
+  limits_on_end(&call->turn);
   free(call);
 }
 
-// Of a route, for a filter `bulkhead`: the model's name and its limits. NULL, so that Envoy refuses the routes, if they
+// Of a route: the model's name and its limits. NULL, so that Envoy refuses the routes, if they
 // are none. It may be destroyed on any thread.
 const void *envoy_dynamic_module_on_http_filter_per_route_config_new(view name, view config) {
   return room_of(name, config);
@@ -121,22 +115,29 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, void *self,
   stream *call = self;
   int status;
   if (call->in->of == VERSION) return version_on_headers(envoy, &call->ours, end);
-  if (is_bulkhead(call)) {
-    return limits_on_headers(envoy, call->in->refusals, call->in->of == BULKHEAD_OF_COPIES, &call->turn);
+  if (call->in->of == COPIES) {
+    return limits_on_call(envoy, call->in->refusals, true, 0, &call->turn) == INSIDE ? CONTINUE_HEADERS : STOP_HEADERS;
   }
   return enter(envoy, call, &status) ? inference_on_headers(envoy, call->in->of == SECOND_HOP, end) : status;
 }
 int envoy_dynamic_module_on_http_filter_request_body(void *envoy, void *self, bool end) {
-  const stream *call = self;
-  if (is_bulkhead(call)) return limits_on_body(&call->turn);
+  stream *call = self;
   if (!call->ours) return CONTINUE_BODY;
-  return call->in->of == VERSION ? version_on_body(envoy, end) : inference_on_body(envoy, call->in->of == SECOND_HOP, end);
+  if (call->in->of == VERSION) return version_on_body(envoy, end);
+  int status = inference_on_body(envoy, call->in->of == SECOND_HOP, end);
+  if (status != CONTINUE_BODY) return status;
+  static const int then[] = {[INSIDE] = CONTINUE_BODY, [WAITING] = STOP_AND_BUFFER, [OUTSIDE] = STOP_AND_DROP};
+  return then[limits_on_call(envoy, call->in->refusals, false, body_size(envoy, RECEIVED_BODY), &call->turn)];
 }
 int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, void *self) {
-  const stream *call = self;
-  if (is_bulkhead(call)) return limits_on_trailers(&call->turn);
+  stream *call = self;
   if (!call->ours) return CONTINUE_HEADERS;
-  return call->in->of == VERSION ? version_on_trailers(envoy) : inference_on_trailers(envoy, call->in->of == SECOND_HOP);
+  if (call->in->of == VERSION) return version_on_trailers(envoy);
+  int status = inference_on_trailers(envoy, call->in->of == SECOND_HOP);
+  if (status != CONTINUE_HEADERS) return status;
+  size_t bytes = body_size(envoy, BUFFERED_BODY);
+  bool inside = limits_on_call(envoy, call->in->refusals, false, bytes, &call->turn) == INSIDE;
+  return inside ? CONTINUE_HEADERS : STOP_HEADERS;
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, void *self, bool end) {
@@ -158,9 +159,8 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void *envoy, void *sel
 void envoy_dynamic_module_on_http_filter_stream_complete(void *envoy, void *self) { (void)envoy, (void)self; }
 
 void envoy_dynamic_module_on_http_filter_scheduled(void *envoy, void *self, uint64_t event) {
-  (void)event;
-  stream *call = self;
-  limits_on_scheduled(envoy, &call->turn);
+  (void)self, (void)event;
+  limits_on_turn(envoy);
 }
 
 // We make no calls of our own and do not ask how fast a caller reads, so none of these is ever called;

@@ -11,11 +11,14 @@ from google.protobuf.wrappers_pb2 import StringValue
 from services.routing.domain.policy import ApiKey, Issuer, RateLimit
 from services.routing.xds.messages import DynamicModuleFilter, TypedExtensionConfig, packed
 
+FILTER = "penstock"
+"""Our filter in each listener for inferences, and what is configured of it from here."""
+
 INGRESS = "ingress"
-"""Of the filter, and of its configuration."""
-BEHIND_JWT = "ingress-behind-jwt"
-"""Of the configuration of an ingress that has the filter `jwt` before it. Only it names issuers: whoever stands there
-alone would take what callers say of themselves for claims.
+"""What it does at the ingress."""
+BEHIND_JWT = "penstock-behind-jwt"
+"""Its name, and that of its configuration, at an ingress that has the filter `jwt` before it. Only it names issuers:
+whoever stands there alone would take what callers say of themselves for claims.
 """
 
 MODULE = {"name": "penstock", "do_not_close": True}

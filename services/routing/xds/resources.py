@@ -38,14 +38,15 @@ class SnapshotCompiler:
         self._sets = _Encoder(clusters.server_set)
         self._chains = _Encoder(clusters.composite, lambda _, shape: shape)
         self._endpoints = _Encoder(clusters.assignment)
-        self._tables = _Encoder(routes.table, lambda _, model: model.clusters)
+        self._tables = _Encoder(lambda name, of: routes.table(name, *of), lambda _, of: of[0].clusters)
         self._scopes = _Encoder(routes.scope, lambda name, _: (name,))
         self._scoped = Latest(self._scope_of)
 
     def compile(self, inputs: Inputs) -> Snapshot:
         policy = self._compiler.compile(inputs)
         sets, doors_only = policy.server_sets, without_policy(authentication=self._authentication)
-        tables = {routes.table_name(model): found for model, found in policy.models.items()}
+        filters = (access.FILTER, access.BEHIND_JWT) if inputs.issuers else (access.FILTER,)
+        tables = {routes.table_name(model): (found, filters) for model, found in policy.models.items()}
         return Snapshot(
             policy,
             {
@@ -75,9 +76,9 @@ class SnapshotCompiler:
         # one that is taken away Envoy goes on with: where there are no issuers any more it is given what lets nobody in
         if not issuers:
             shut = without_policy(authentication=self._authentication)[ECDS]
-            return {**shut, access.INGRESS: gate(access.INGRESS, ())}
+            return {**shut, access.FILTER: gate(access.FILTER, ())}
         return {
-            access.INGRESS: gate(access.INGRESS, ()),
+            access.FILTER: gate(access.FILTER, ()),
             access.BEHIND_JWT: gate(access.BEHIND_JWT, issuers),
             tokens.JWT: _resource(tokens.verifier(issuers)),
         }
@@ -97,7 +98,7 @@ def without_policy(*, authentication: bool) -> Mapping[str, Mapping[str, Resourc
     table, scope = doors.table(), doors.scope()
     gates = {
         name: access.gate(name, authentication=authentication, keys=(), limits=())
-        for name in (access.INGRESS, access.BEHIND_JWT)
+        for name in (access.FILTER, access.BEHIND_JWT)
     }
     return {
         CDS: {clusters.UNSERVED: _resource(clusters.unserved())},

@@ -1,6 +1,6 @@
 """A model's scope: its route table, in which every call to the model ends at a chain or is refused."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from services.routing.domain.compiled import Chain, Copies, ModelPolicy, Slice
 from services.routing.domain.policy import LoadBalancing
+from services.routing.xds.access import MODULE
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import (
     FilterPerRoute,
@@ -31,9 +32,6 @@ RETRY_ON = "connect-failure,refused-stream,reset,unavailable,internal,retriable-
 MIRROR = "mirror"
 """Envoy's own listener of copies, and its cluster."""
 TEN_THOUSAND = 1
-BULKHEAD = "bulkhead"
-"""Our filter, by its name in the listeners."""
-MODULE: Mapping[str, Any] = {"dynamic_module_config": {"name": "penstock", "do_not_close": True}}
 PREVIOUS_HOSTS = {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": packed(PreviousHosts())}
 
 
@@ -47,7 +45,9 @@ def scope(name: str, model: str) -> Message:
     return ScopedRouteConfiguration(name=name, route_configuration_name=name, key=key)
 
 
-def table(name: str, model: ModelPolicy) -> Message:
+def table(name: str, model: ModelPolicy, filters: Sequence[str]) -> Message:
+    """`filters`: the names that our filter has in the listeners."""
+    bulkhead = _bulkhead(model)
     host = {
         "name": "models",
         "domains": ["*"],
@@ -55,15 +55,15 @@ def table(name: str, model: ModelPolicy) -> Message:
         "include_attempt_count_in_response": True,
         "request_body_buffer_limit": {"value": LARGEST_BODY},
         "retry_policy": _retries(model),
-        "typed_per_filter_config": {BULKHEAD: _bulkhead(model)},
+        "typed_per_filter_config": dict.fromkeys(filters, bulkhead),
         "routes": list(_routes(model)),
     }
     return RouteConfiguration(name=name, virtual_hosts=[host])
 
 
 def _bulkhead(model: ModelPolicy) -> AnyMessage:
-    said = StringValue(value=f"{model.limits.max_calls} {model.limits.max_waiting}")
-    return packed(FilterPerRoute(**MODULE, per_route_config_name=model.model, filter_config=packed(said)))
+    said = packed(StringValue(value=f"{model.limits.max_calls} {model.limits.max_waiting}"))
+    return packed(FilterPerRoute(dynamic_module_config=MODULE, per_route_config_name=model.model, filter_config=said))
 
 
 def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:

@@ -88,6 +88,7 @@ def test_places_of_callers_who_went_away_are_free(data_plane: DataPlane):
         with models.hanging(data_plane.stack), data_plane.channel() as channel, calling(channel, 8) as futures:
             eventually(lambda: under_way(data_plane) == MOST, message=f"after {gone} times all places are there")
             channel.close()
+        eventually(lambda: under_way(data_plane) == 0, message="Envoy has seen that they are gone")
     with data_plane.channel() as channel, calling(channel, 8) as futures:
         assert answers(futures) == {("OK", ""): 8}
 

@@ -13,7 +13,7 @@ from services.routing.domain.parts import decode, encode
 from services.routing.domain.policy import Inputs, Issuer
 from services.routing.domain.reasons import authors, reasons
 from services.routing.stores.issuers import IssuersFile
-from services.routing.xds.access import BEHIND_JWT, INGRESS
+from services.routing.xds.access import BEHIND_JWT, FILTER
 from services.routing.xds.messages import DynamicModuleFilter, JwtAuthentication, TypedExtensionConfig
 from services.routing.xds.resources import ECDS, compile_snapshot
 from services.routing.xds.tokens import JWT
@@ -151,7 +151,7 @@ def of_envoy(*issuers):
     found = {name: TypedExtensionConfig.FromString(each.body).typed_config for name, each in resources.items()}
     texts = [
         StringValue.FromString(DynamicModuleFilter.FromString(found[name].value).filter_config.value).value
-        for name in (INGRESS, BEHIND_JWT)
+        for name in (FILTER, BEHIND_JWT)
     ]
     return JwtAuthentication.FromString(found[JWT].value), *texts
 
