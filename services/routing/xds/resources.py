@@ -1,11 +1,12 @@
 """Policy to snapshot: every resource that Envoy is given, by type and name. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from services.routing.domain.compiled import ModelPolicy
 from services.routing.domain.compiler import Compiler
 from services.routing.domain.latest import Latest
 from services.routing.domain.policy import ApiKey, Inputs, Issuer, RateLimit
@@ -38,7 +39,7 @@ class SnapshotCompiler:
         self._sets = _Encoder(clusters.server_set)
         self._chains = _Encoder(clusters.composite, lambda _, shape: shape)
         self._endpoints = _Encoder(clusters.assignment)
-        self._tables = _Encoder(lambda name, of: routes.table(name, *of), lambda _, of: of[0].clusters)
+        self._tables = _Encoder(_table_of, lambda _, of: of[0].clusters)
         self._scopes = _Encoder(routes.scope, lambda name, _: (name,))
         self._scoped = Latest(self._scope_of)
 
@@ -128,6 +129,10 @@ class _Encoder(Generic[Value]):
         if last is not None and (last[0] is value or last[0] == value):
             return last
         return value, _resource(self._message_of(name, value), self._needs_of(name, value))
+
+
+def _table_of(name: str, of: tuple[ModelPolicy, Sequence[str]]) -> Message:
+    return routes.table(name, *of)
 
 
 def _resource(message: Message, needs: Iterable[str] = ()) -> Resource:

@@ -1,6 +1,6 @@
 """A model's scope: its route table, in which every call to the model ends at a chain or is refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage

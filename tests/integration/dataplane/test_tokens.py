@@ -277,7 +277,7 @@ def test_where_routing_names_no_issuers_such_an_envoy_lets_nobody_in(guarded: Da
 def test_where_no_issuer_is_named_there_is_no_filter_for_tokens(data_plane: DataPlane):
     """And a policy that names some changes nothing for an Envoy that does not look at tokens."""
     data_plane.apply(data_plane.inputs(keys=KEYS, issuers=issuers(SIGNER)), authentication=True)
-    assert filters(data_plane) == ["ingress", "bulkhead", "envoy.filters.http.router"]
+    assert filters(data_plane) == ["penstock", "envoy.filters.http.router"]
     with data_plane.channel() as channel:
         assert models.call(channel, metadata=[key(CALLER)]).code == "OK"
         for said in (FORGED, [bearer(token()), *FORGED]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -10,12 +11,17 @@ from libs.config import ConfigError
 from libs.errors import Invalid
 from services.routing.config import read as read_environment
 from services.routing.domain.parts import decode, encode
-from services.routing.domain.policy import Inputs, Issuer
+from services.routing.domain.policy import Deployment, Inputs, Issuer, Route, Server
 from services.routing.domain.reasons import authors, reasons
 from services.routing.stores.issuers import IssuersFile
 from services.routing.xds.access import BEHIND_JWT, FILTER
-from services.routing.xds.messages import DynamicModuleFilter, JwtAuthentication, TypedExtensionConfig
-from services.routing.xds.resources import ECDS, compile_snapshot
+from services.routing.xds.messages import (
+    DynamicModuleFilter,
+    JwtAuthentication,
+    RouteConfiguration,
+    TypedExtensionConfig,
+)
+from services.routing.xds.resources import ECDS, RDS, SnapshotCompiler, compile_snapshot
 from services.routing.xds.tokens import JWT
 from tests.polling import eventually_async
 from tests.unit.routing.test_routing_config import NEEDED
@@ -166,6 +172,15 @@ def test_only_the_ingress_that_has_the_filter_before_it_hears_of_issuers():
     )  # fmt: skip
     assert not of_envoy()[0].providers
     assert of_envoy()[2] == "auth on"
+
+
+def test_the_room_of_a_model_is_told_under_each_name_that_a_filter_has():
+    compiler = SnapshotCompiler(authentication=True)
+    routed = Inputs((Server("a", "127.0.0.1", 1),), (Deployment("m", "1", ("a",)),), (Route("m", "1"),))
+    for issuers, names in ((), {FILTER}), ((PLAIN,), {FILTER, BEHIND_JWT}), ((), {FILTER}):
+        snapshot = compiler.compile(replace(routed, issuers=issuers))
+        table = RouteConfiguration.FromString(snapshot.resources[RDS]["model/m"].body)
+        assert set(table.virtual_hosts[0].typed_per_filter_config) == names
 
 
 def test_the_history_tells_of_issuers():

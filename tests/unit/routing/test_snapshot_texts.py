@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from services.routing.domain.parts import bodies_of, encode, input_groups, named_inputs, resources_of
 from services.routing.domain.policy import ApiKey, Inputs
 from services.routing.servers.texts import LONGEST_TEXT, Texts, cut
-from services.routing.xds.access import INGRESS
+from services.routing.xds.access import FILTER
 from services.routing.xds.messages import (
     Cluster,
     ClusterLoadAssignment,
@@ -38,7 +38,7 @@ def test_every_part_can_be_written_and_read(given_inputs):
 
 def test_a_text_tells_who_has_a_key_and_not_its_hash():
     held = ApiKey("aaaaaaaaaaaa", "0123456789abcdef" * 4, "acme", "app", ("caller",))
-    gate = compile_snapshot(Inputs(keys=(held,)), authentication=True).resources[ECDS][INGRESS]
+    gate = compile_snapshot(Inputs(keys=(held,)), authentication=True).resources[ECDS][FILTER]
     assert held.sha256.encode() in gate.body
     text = TEXTS.yaml("TypedExtensionConfig", gate.body)
     assert "key … acme app caller" in text
