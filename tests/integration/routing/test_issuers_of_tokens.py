@@ -12,7 +12,7 @@ import pytest
 from libs.statuses import reason_of
 from penstock.routing.v1 import routing_service_pb2 as pb
 from penstock.routing.v1.route_pb2 import Route
-from tests.integration.routing.conftest import mesh_of
+from tests.integration.routing.conftest import PARTS, mesh_of
 from tests.polling import eventually_async
 from tests.tokens import Signer, bearer, key_set
 
@@ -36,7 +36,7 @@ def said(signer: Signer, *roles: str):
 @pytest.fixture
 async def own_mesh(tmp_path):
     named = {"PENSTOCK_AUTH": "on", "PENSTOCK_JWT_PROVIDERS": say(tmp_path, FIRST)}
-    async with mesh_of(tmp_path / "a mesh", environment=named) as mesh:
+    async with mesh_of(tmp_path / "a mesh", (*PARTS, "keeper"), named) as mesh:
         yield mesh
 
 
@@ -75,8 +75,22 @@ async def test_a_file_lets_callers_in_and_another_key_in_it_takes_the_first_ones
     newest = (await routing.ListSnapshots(pb.ListSnapshotsRequest(), metadata=said(SECOND, "admin"))).snapshots[0]
     assert f"issuer of tokens {ISSUER}: its keys changed" in newest.reasons
 
-    own_mesh.stack.restart("routing")
-    await eventually_async(lambda: lists(SECOND, "admin"), within=30)
+
+async def test_an_envoy_that_starts_while_routing_is_down_knows_whose_tokens_are_taken(own_mesh):
+    stack, asked = own_mesh.stack, pb.ListRoutesRequest()
+    await eventually_async(lambda: own_mesh.routing.ListRoutes(asked, metadata=said(FIRST, "admin")), within=30)
+    with stack.held_down("routing"):
+        stack.restart("envoy")
+
+        async def let_in_as_before():
+            calls = [own_mesh.routing.ListRoutes(asked, metadata=said(signer, "admin")) for signer in (FIRST, SECOND)]
+            return [(await refusal(call))[0] for call in calls] == [
+                grpc.StatusCode.UNAVAILABLE,  # it was let in, and nobody is there
+                grpc.StatusCode.UNAUTHENTICATED,
+            ]
+
+        await eventually_async(let_in_as_before, within=30)
+    await eventually_async(lambda: own_mesh.routing.ListRoutes(asked, metadata=said(FIRST, "admin")), within=30)
 
 
 def test_a_start_with_a_wrong_file_says_all_that_is_wrong_with_it(tmp_path):
