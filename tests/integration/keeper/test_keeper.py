@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from services.routing.domain.policy import Deployment, Route
 from services.routing.domain.snapshot import Resource
-from services.routing.xds.resources import CDS, compile_snapshot
+from services.routing.xds.access import INGRESS
+from services.routing.xds.resources import CDS, ECDS, compile_snapshot
 from tests.integration.dataplane import models
 from tests.integration.dataplane.load import under_load
 from tests.integration.dataplane.test_edge import CALLER, ENGINEER, KEYS, STRANGER, key
@@ -32,7 +33,9 @@ def kept(plane):
 
 
 def resources(snapshot):
-    return {(url, name): r.version for url, named in snapshot.resources.items() for name, r in named.items()}
+    """Those that an Envoy asks for which does not look at tokens."""
+    asked = {**snapshot.resources, ECDS: {INGRESS: snapshot.resources[ECDS][INGRESS]}}
+    return {(url, name): r.version for url, named in asked.items() for name, r in named.items()}
 
 
 def await_kept(plane, snapshot):
