@@ -16,6 +16,7 @@ from tests.integration.dataplane.another import another_envoy
 from tests.integration.dataplane.http2 import Call
 from tests.integration.dataplane.plane import OPTIONS, DataPlane
 from tests.polling import eventually
+from tests.rest import Rest
 
 OVERLOAD = "OM"
 """Envoy's word for a call that it has ended for want of memory."""
@@ -54,6 +55,26 @@ def test_who_holds_most_memory_is_cut_off_and_small_calls_go_on(
         for call in calls:
             if call.tag in {record.client_request_id for record in cut}:
                 assert call.ended() == b""
+
+
+def test_without_memory_nobody_comes_in_and_all_are_told(
+    data_plane: DataPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PENSTOCK_ENVOY_HEAP_BYTES", str(MIB))  # less than the policy needs
+    with another_envoy(data_plane, tmp_path) as ports:
+        address = f"127.0.0.1:{ports['ingress']}"
+        with grpc.insecure_channel(address, OPTIONS) as channel:
+            refused = ("UNAVAILABLE", "envoy overloaded")
+            eventually(lambda: (told := models.call(channel)) and (told.code, told.text) == refused)
+        rest = Rest(address)
+        answer = rest.post("/v1/predictions", {"model_id": "m"})
+        assert (answer.status, answer.reason, answer.json["message"]) == (
+            503,
+            "SERVICE_UNAVAILABLE",
+            "envoy overloaded",
+        )
+        answer = rest.post("/v2/models/m/infer", {})
+        assert (answer.status, answer.json) == (503, {"error": "envoy overloaded"})
 
 
 def test_a_connection_bears_a_thousand_calls_at_once(ingress: grpc.Channel):
