@@ -34,6 +34,7 @@ PerTry = Annotated[float, typer.Option(help="seconds one attempt may take; half 
 BackOff = Annotated[float, typer.Option(help="seconds between two attempts, growing tenfold")]
 MaxCalls = Annotated[int, typer.Option(help="calls under way at once, for each Envoy; 0 leaves it")]
 MaxWaiting = Annotated[int, typer.Option(help="calls that wait behind them; -1 leaves it")]
+MaxBytes = Annotated[int, typer.Option("--max-message-bytes", help="bytes of one message; 0: 67 MiB, -1 leaves it")]
 Mirrored = Annotated[
     str, typer.Option("--mirror", help="a version that gets copies of a part of the calls: 2:5%; `none` ends it")
 ]
@@ -54,6 +55,7 @@ def create(
     mirror: Mirrored = "",
     max_calls: MaxCalls = 0,
     max_waiting: MaxWaiting = -1,
+    max_message_bytes: MaxBytes = -1,
 ) -> None:
     """Make a model callable."""
     at = session(context)
@@ -75,6 +77,7 @@ def update(
     mirror: Mirrored = "",
     max_calls: MaxCalls = 0,
     max_waiting: MaxWaiting = -1,
+    max_message_bytes: MaxBytes = -1,
 ) -> None:
     """Change what is named, leave the rest."""
     at = session(context)
@@ -153,12 +156,19 @@ def _route(said: Mapping[str, Any]) -> tuple[Route, list[str]]:
         route.retry_back_off.CopyFrom(_duration(back_off))
     if (mirror := said["mirror"]) not in ("", NONE):
         route.mirror.CopyFrom(_mirror(mirror))
+    _limit(route, said)
+    named = [field.name for field, _ in route.ListFields() if field.name != "model"]
+    ended = {"mirror": mirror == NONE, "max_message_bytes": said["max_message_bytes"] == 0}
+    return route, [*named, *(field for field, ends in ended.items() if ends)]
+
+
+def _limit(route: Route, said: Mapping[str, Any]) -> None:
     if max_calls := said["max_calls"]:
         route.max_calls = max_calls
     if (max_waiting := said["max_waiting"]) >= 0:
         route.max_waiting = max_waiting
-    named = [field.name for field, _ in route.ListFields() if field.name != "model"]
-    return route, [*named, "mirror"] if mirror == NONE else named
+    if (max_bytes := said["max_message_bytes"]) > 0:
+        route.max_message_bytes = max_bytes
 
 
 def _mirror(said: str) -> Mirror:

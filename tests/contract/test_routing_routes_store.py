@@ -29,7 +29,7 @@ ROUTE = Route(
     timeout=2.5,
     retries=Retries(attempts=0, per_try_timeout=0.1, back_off=0.2),
     mirror=Mirror("4", 250),
-    limits=Limits(7, 0),
+    limits=Limits(7, 0, 1_000_000),
 )
 
 

@@ -67,11 +67,12 @@ static bool number_of(view *said, unsigned *number) {
 }
 
 room *room_of(view model, view said) {
-  unsigned most, most_waiting;
-  if (!number_of(&said, &most) || !number_of(&said, &most_waiting) || said.length > 0) return NULL;
+  unsigned most, most_waiting, most_bytes = 0;
+  if (!number_of(&said, &most) || !number_of(&said, &most_waiting)) return NULL;
+  if (said.length > 0 && (!number_of(&said, &most_bytes) || said.length > 0)) return NULL;
   room *made = malloc(sizeof *made);
   if (made == NULL) return NULL;
-  *made = (room){bulkhead_of(model), most, most_waiting};
+  *made = (room){bulkhead_of(model), most, most_waiting, most_bytes};
   if (made->of != NULL) return made;
   free(made);
   return NULL;

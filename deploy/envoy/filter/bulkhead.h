@@ -9,10 +9,11 @@ typedef enum { ORDINARY, URGENT, COPY, CLASSES } class;
 
 typedef struct bulkhead bulkhead;
 
-// What a route says: `most` calls of a class at once, and `most_waiting` behind them. Copies never wait.
+// What a route says: `most` calls of a class at once, and `most_waiting` behind them, each of `most_bytes` or less unless
+// that is 0. Copies never wait.
 typedef struct {
   bulkhead *of;
-  unsigned most, most_waiting;
+  unsigned most, most_waiting, most_bytes;
 } room;
 
 // Bytes of messages that may wait in a class of a model: what waits is kept in memory.
@@ -32,7 +33,8 @@ typedef struct place {
   void *whom;
 } place;
 
-// The room of a model, one and the same for each of its name; `said` is "most most_waiting". NULL where it says something
+// The room of a model, one and the same for each of its name; `said` is "most most_waiting" or
+// "most most_waiting most_bytes". NULL where it says something
 // else, or for want of memory. To be freed; the model's bulkhead stays, whoever is in it.
 room *room_of(view model, view said);
 

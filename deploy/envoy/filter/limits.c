@@ -51,6 +51,15 @@ static void turn_away(void *envoy, const place *own) {
   refuse(envoy, RESOURCE_EXHAUSTED, "MODEL_BUSY", fault);
 }
 
+static bool check_size(void *envoy, const room *into, size_t bytes) {
+  enum { FRAME = 5 };
+  if (into->most_bytes == 0 || bytes <= (size_t)into->most_bytes + FRAME) return true;
+  char fault[FAULT_ROOM];
+  snprintf(fault, sizeof fault, "the message has %zu bytes; its model's route allows %u", bytes - FRAME, into->most_bytes);
+  refuse(envoy, RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", fault);
+  return false;
+}
+
 static standing line_up(void *envoy, size_t bytes, turn *call) {
   call->scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
   call->own.bytes = bytes;
@@ -62,6 +71,7 @@ static standing line_up(void *envoy, size_t bytes, turn *call) {
 standing limits_on_call(void *envoy, size_t refusals, bool copies, size_t bytes, turn *call) {
   const room *into = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
   if (into == NULL) return INSIDE;
+  if (!check_size(envoy, into, bytes)) return OUTSIDE;
   standing now = take_place(into, class_of(envoy, copies), &call->own);
   if (now == OUTSIDE && !copies && into->most_waiting > 0) now = line_up(envoy, bytes, call);
   if (now != OUTSIDE) return now;

@@ -76,6 +76,8 @@ class Limits:
 
     max_calls: int = 50
     max_waiting: int = 1000
+    max_message_bytes: int = 0
+    """0: as large as any may be."""
 
 
 @dataclass(frozen=True, slots=True)

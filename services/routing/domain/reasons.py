@@ -104,6 +104,7 @@ def fields(route: Route) -> dict[str, Any]:
         "retry_back_off": f"{route.retries.back_off:g}s",
         "max_calls": route.limits.max_calls,
         "max_waiting": route.limits.max_waiting,
+        "max_message_bytes": route.limits.max_message_bytes,
         "mirror": f"{route.mirror.version}:{route.mirror.basis_points / 100:g}%" if route.mirror else "none",
     }
 

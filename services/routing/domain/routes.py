@@ -27,6 +27,8 @@ DEFAULT_TIMEOUT = 5.0
 DEFAULT_RETRIES = 5
 DEFAULT_BACK_OFF = Retries().back_off
 DEFAULT_LIMITS = Limits()
+LARGEST_MESSAGE = 67 << 20
+"""Bytes: a tensor of 64 MiB and what is around it. Envoy lets no larger one in."""
 
 
 def default_per_try_timeout(timeout: float) -> float:
@@ -124,6 +126,8 @@ def _check_limits(limits: Limits, faults: Faults) -> None:
     for field, given, least in (("max_calls", limits.max_calls, 1), ("max_waiting", limits.max_waiting, 0)):
         rule = f"is {given}; must be {least} to {MOST_CALLS}"
         faults.require(least <= given <= MOST_CALLS, f"route.{field}", rule)
+    rule = f"is {limits.max_message_bytes}; must be 0 to {LARGEST_MESSAGE}"
+    faults.require(0 <= limits.max_message_bytes <= LARGEST_MESSAGE, "route.max_message_bytes", rule)
 
 
 def _check_times(route: Route, faults: Faults) -> None:

@@ -50,6 +50,7 @@ CHANGEABLE = (
     "mirror",
     "max_calls",
     "max_waiting",
+    "max_message_bytes",
 )
 
 
@@ -78,6 +79,7 @@ def decode_route(said: route_pb2.Route, faults: Faults) -> Route:
         limits=Limits(
             said.max_calls or DEFAULT_LIMITS.max_calls,
             said.max_waiting if said.HasField("max_waiting") else DEFAULT_LIMITS.max_waiting,
+            said.max_message_bytes,
         ),
     )
 
@@ -113,6 +115,7 @@ def encode_route(route: Route) -> route_pb2.Route:
         mirror=_mirror(route.mirror),
         max_calls=route.limits.max_calls,
         max_waiting=route.limits.max_waiting,
+        max_message_bytes=route.limits.max_message_bytes,
     )
 
 

@@ -22,14 +22,14 @@ EVERY_ROUTE = ""
 INSERT = """
 INSERT INTO route (model, default_version, fallback_versions, load_balancing, timeout_seconds, per_try_timeout_seconds,
     max_retries, etag, create_time, update_time, mirror_version, mirror_basis_points,
-    max_calls, max_waiting, retry_back_off_seconds)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING RETURNING true
+    max_calls, max_waiting, retry_back_off_seconds, max_message_bytes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING RETURNING true
 """
 UPDATE = """
 UPDATE route SET default_version = $2, fallback_versions = $3, load_balancing = $4, timeout_seconds = $5,
     per_try_timeout_seconds = $6, max_retries = $7, etag = $8, create_time = $9, update_time = $10,
     mirror_version = $11, mirror_basis_points = $12, max_calls = $13, max_waiting = $14,
-    retry_back_off_seconds = $15
+    retry_back_off_seconds = $15, max_message_bytes = $16
 WHERE model = $1
 """
 
@@ -162,7 +162,7 @@ def _stored(row: Any) -> StoredRoute:
         timeout=row["timeout_seconds"],
         retries=Retries(row["max_retries"], row["per_try_timeout_seconds"], row["retry_back_off_seconds"]),
         mirror=Mirror(row["mirror_version"], row["mirror_basis_points"]) if row["mirror_version"] else None,
-        limits=Limits(row["max_calls"], row["max_waiting"]),
+        limits=Limits(row["max_calls"], row["max_waiting"], row["max_message_bytes"]),
     )
     return StoredRoute(route, row["etag"], row["create_time"], row["update_time"])
 
@@ -185,4 +185,5 @@ def _values(stored: StoredRoute) -> tuple[Any, ...]:
         route.limits.max_calls,
         route.limits.max_waiting,
         route.retries.back_off,
+        route.limits.max_message_bytes,
     )

@@ -62,8 +62,10 @@ def table(name: str, model: ModelPolicy, filters: Sequence[str]) -> Message:
 
 
 def _bulkhead(model: ModelPolicy) -> AnyMessage:
-    said = packed(StringValue(value=f"{model.limits.max_calls} {model.limits.max_waiting}"))
-    return packed(FilterPerRoute(dynamic_module_config=MODULE, per_route_config_name=model.model, filter_config=said))
+    limits = model.limits
+    said = f"{limits.max_calls} {limits.max_waiting} {limits.max_message_bytes or ''}".rstrip()
+    room = packed(StringValue(value=said))
+    return packed(FilterPerRoute(dynamic_module_config=MODULE, per_route_config_name=model.model, filter_config=room))
 
 
 def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:

@@ -203,6 +203,23 @@ def test_a_model_that_hangs_takes_nothing_from_another_on_its_server(data_plane:
         models.go_on(data_plane.stack)
 
 
+def test_a_message_may_be_as_large_as_its_route_says(data_plane: DataPlane, ingress: grpc.Channel):
+    message = models.request(rows=1000)
+    size = message.ByteSize()
+    for most, code in ((size, "OK"), (size - 1, "RESOURCE_EXHAUSTED"), (0, "OK")):
+        route = Route("m", "1", limits=Limits(1, 0, max_message_bytes=most))
+        data_plane.apply(data_plane.inputs(routes=(route, Route("n", "1"))))
+        for _ in range(3):  # who is refused takes no place
+            answer = models.call(ingress, message)
+            assert answer.code == code
+        if code != "OK":
+            assert answer.text == f"the message has {size} bytes; its model's route allows {most}"
+            assert data_plane.record(answer.headers["x-request-id"]).attempts == 0
+            assert models.call(ingress).code == "OK"
+    drained = data_plane.statistic("listener_manager.total_listeners_draining")
+    assert drained == 0
+
+
 def test_limits_change_under_load_without_a_failed_call(data_plane: DataPlane):
     with under_load(data_plane, callers=16) as load:
         for most in (1, 4, 2, 50, 3):

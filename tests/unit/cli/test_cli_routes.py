@@ -59,6 +59,12 @@ def test_limits_are_changed_by_themselves(penstock):
     assert (route, fields) == (Route(model="m", max_calls=200, max_waiting=0), ["max_calls", "max_waiting"])
 
 
+@pytest.mark.parametrize(("bytes_", "sent"), [("1000", 1000), ("0", 0)])
+def test_the_largest_message_is_set_and_unset(penstock, bytes_, sent):
+    route, fields, _ = updated(penstock, "--max-message-bytes", bytes_)
+    assert (route.max_message_bytes, fields) == (sent, ["max_message_bytes"])
+
+
 @pytest.mark.parametrize("said", ["2", "2:", "2:x%", "2:0.001%", "2:NaN", "2:-5%", "2:Infinity", "2:101%"])
 def test_what_is_no_share_is_refused_before_it_is_sent(penstock, said):
     running = penstock("route", "update", "m", "--mirror", said)

@@ -20,7 +20,12 @@ models = itertools.count()
 
 
 class Room(ctypes.Structure):
-    _fields_ = (("of", ctypes.c_void_p), ("most", ctypes.c_uint), ("most_waiting", ctypes.c_uint))
+    _fields_ = (
+        ("of", ctypes.c_void_p),
+        ("most", ctypes.c_uint),
+        ("most_waiting", ctypes.c_uint),
+        ("most_bytes", ctypes.c_uint),
+    )
 
 
 class Place(ctypes.Structure):
@@ -64,7 +69,9 @@ def bulkhead(filters: native.Filters, said: bytes) -> Bulkhead:
     return Bulkhead(filters, b"model %d" % next(models), said)
 
 
-@pytest.mark.parametrize("said", [b"", b"5", b"5 ", b"5 x", b"-1 5", b"5 1 1", b"1234567890 1", b" 5 1", b"5  1"])
+@pytest.mark.parametrize(
+    "said", [b"", b"5", b"5 ", b"5 x", b"-1 5", b"5 1 x", b"5 1 1 1", b"1234567890 1", b" 5 1", b"5  1"]
+)
 def test_what_is_no_limit_makes_no_room(filters: native.Filters, said: bytes):
     assert not bulkhead(filters, said).room
 

@@ -32,7 +32,9 @@ def good_routes(draw):
         load_balancing=draw(st.sampled_from(LoadBalancing)),
         timeout=timeout / 1000,
         retries=Retries(draw(st.integers(0, 10)), per_try / 1000, draw(st.integers(1, 10_000)) / 1000),
-        limits=Limits(draw(st.integers(1, 100_000)), draw(st.integers(0, 100_000))),
+        limits=Limits(
+            draw(st.integers(1, 100_000)), draw(st.integers(0, 100_000)), draw(st.integers(0, 67 * 1024 * 1024))
+        ),
         mirror=draw(st.none() | st.builds(Mirror, others, st.integers(1, 10_000))),
     )
 
@@ -72,7 +74,8 @@ def test_an_explicit_zero_means_that_nobody_waits():
 
 def test_limits_of_calls_have_limits():
     said = route_pb2.Route(model="m", default_version="1", max_calls=100_001, max_waiting=100_001)
-    assert faults_of(said) == ["route.max_calls", "route.max_waiting"]
+    said.max_message_bytes = 67 * 1024 * 1024 + 1
+    assert faults_of(said) == ["route.max_calls", "route.max_waiting", "route.max_message_bytes"]
 
 
 def test_an_explicit_zero_means_one_attempt():

@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpenstock/routing/v1/route.proto\x12\x13penstock.routing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x04\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x02 \x01(\t\x12\x19\n\x11\x66\x61llback_versions\x18\x03 \x03(\t\x12:\n\x0eload_balancing\x18\x04 \x01(\x0e\x32\".penstock.routing.v1.LoadBalancing\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fper_try_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x0bmax_retries\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06mirror\x18\x0b \x01(\x0b\x32\x1b.penstock.routing.v1.Mirror\x12\x11\n\tmax_calls\x18\x0c \x01(\r\x12\x18\n\x0bmax_waiting\x18\r \x01(\rH\x01\x88\x01\x01\x12\x31\n\x0eretry_back_off\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_max_retriesB\x0e\n\x0c_max_waiting\"/\n\x06Mirror\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61sis_points\x18\x02 \x01(\r*\xba\x01\n\rLoadBalancing\x12\x1e\n\x1aLOAD_BALANCING_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLOAD_BALANCING_ROUND_ROBIN\x10\x01\x12 \n\x1cLOAD_BALANCING_LEAST_REQUEST\x10\x02\x12\x1c\n\x18LOAD_BALANCING_RING_HASH\x10\x03\x12)\n%LOAD_BALANCING_WEIGHTED_RESPONSE_TIME\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpenstock/routing/v1/route.proto\x12\x13penstock.routing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x04\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_version\x18\x02 \x01(\t\x12\x19\n\x11\x66\x61llback_versions\x18\x03 \x03(\t\x12:\n\x0eload_balancing\x18\x04 \x01(\x0e\x32\".penstock.routing.v1.LoadBalancing\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fper_try_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x0bmax_retries\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06mirror\x18\x0b \x01(\x0b\x32\x1b.penstock.routing.v1.Mirror\x12\x11\n\tmax_calls\x18\x0c \x01(\r\x12\x18\n\x0bmax_waiting\x18\r \x01(\rH\x01\x88\x01\x01\x12\x31\n\x0eretry_back_off\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_message_bytes\x18\x0f \x01(\rB\x0e\n\x0c_max_retriesB\x0e\n\x0c_max_waiting\"/\n\x06Mirror\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61sis_points\x18\x02 \x01(\r*\xba\x01\n\rLoadBalancing\x12\x1e\n\x1aLOAD_BALANCING_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLOAD_BALANCING_ROUND_ROBIN\x10\x01\x12 \n\x1cLOAD_BALANCING_LEAST_REQUEST\x10\x02\x12\x1c\n\x18LOAD_BALANCING_RING_HASH\x10\x03\x12)\n%LOAD_BALANCING_WEIGHTED_RESPONSE_TIME\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.routing.v1.route_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOADBALANCING']._serialized_start=715
-  _globals['_LOADBALANCING']._serialized_end=901
+  _globals['_LOADBALANCING']._serialized_start=742
+  _globals['_LOADBALANCING']._serialized_end=928
   _globals['_ROUTE']._serialized_start=122
-  _globals['_ROUTE']._serialized_end=663
-  _globals['_MIRROR']._serialized_start=665
-  _globals['_MIRROR']._serialized_end=712
+  _globals['_ROUTE']._serialized_end=690
+  _globals['_MIRROR']._serialized_start=692
+  _globals['_MIRROR']._serialized_end=739
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ class Route(_message.Message):
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     MAX_WAITING_FIELD_NUMBER: _builtins.int
     RETRY_BACK_OFF_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that clients call, 1 to 127 bytes of [A-Za-z0-9_.-], starting with a letter or digit. The route's identity."""
     default_version: _builtins.str
@@ -105,6 +106,10 @@ class Route(_message.Message):
     """How many may wait for their turn, in the order in which they came and no longer than their deadline. Who comes then is
     refused at once, RESOURCE_EXHAUSTED; so is who would make more than 256 MiB of messages wait. Copies never wait.
     Default 1000, at most 100000; an explicit 0 means nobody waits.
+    """
+    max_message_bytes: _builtins.int
+    """Bytes of one message, as ModelInferRequest has it without compression; a larger one is refused at once,
+    RESOURCE_EXHAUSTED, whatever form it came in. Default 0: what any message may have, 67 MiB, which is also the most.
     """
     @_builtins.property
     def fallback_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -160,10 +165,11 @@ class Route(_message.Message):
         max_calls: _builtins.int = ...,
         max_waiting: _builtins.int | None = ...,
         retry_back_off: _duration_pb2.Duration | None = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "per_try_timeout", b"per_try_timeout", "retry_back_off", b"retry_back_off", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_calls", b"max_calls", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "retry_back_off", b"retry_back_off", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries", "_max_waiting", b"_max_waiting", "create_time", b"create_time", "default_version", b"default_version", "etag", b"etag", "fallback_versions", b"fallback_versions", "load_balancing", b"load_balancing", "max_calls", b"max_calls", "max_message_bytes", b"max_message_bytes", "max_retries", b"max_retries", "max_waiting", b"max_waiting", "mirror", b"mirror", "model", b"model", "per_try_timeout", b"per_try_timeout", "retry_back_off", b"retry_back_off", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
     _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
