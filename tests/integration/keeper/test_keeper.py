@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from services.routing.domain.policy import Deployment, Route
 from services.routing.domain.snapshot import Resource
-from services.routing.xds.access import INGRESS
+from services.routing.xds.access import FILTER
 from services.routing.xds.resources import CDS, ECDS, compile_snapshot
 from tests.integration.dataplane import models
 from tests.integration.dataplane.load import under_load
@@ -34,7 +34,7 @@ def kept(plane):
 
 def resources(snapshot):
     """Those that an Envoy asks for which does not look at tokens."""
-    asked = {**snapshot.resources, ECDS: {INGRESS: snapshot.resources[ECDS][INGRESS]}}
+    asked = {**snapshot.resources, ECDS: {FILTER: snapshot.resources[ECDS][FILTER]}}
     return {(url, name): r.version for url, named in asked.items() for name, r in named.items()}
 
 

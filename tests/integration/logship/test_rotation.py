@@ -16,7 +16,7 @@ from deploy.envoy.logship.record_log import RecordLog
 from deploy.local.places import Places
 from deploy.local.ports import Ports
 from deploy.local.stack import Stack
-from services.routing.xds.access import INGRESS
+from services.routing.xds.access import FILTER
 from services.routing.xds.resources import ECDS, without_policy
 from tests.integration.logship.conftest import Companion
 from tests.polling import eventually_async
@@ -36,8 +36,8 @@ class NoPolicy(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
                 asked.add(request.type_url)
                 answer = DeltaDiscoveryResponse(type_url=request.type_url, nonce="1", system_version_info="1")
                 if request.type_url == ECDS:
-                    gate = without_policy(authentication=False)[ECDS][INGRESS]
-                    answer.resources.add(name=INGRESS, version="1", resource=Any(type_url=ECDS, value=gate.body))
+                    gate = without_policy(authentication=False)[ECDS][FILTER]
+                    answer.resources.add(name=FILTER, version="1", resource=Any(type_url=ECDS, value=gate.body))
                 yield answer
 
 
