@@ -85,14 +85,14 @@ class Servers:
     def agree(self, *, through_penstock: int, to_triton: int) -> str:
         """A line that says so. Raises NoLoad unless the records have so many calls and Triton, since it started, too.
 
-        All of them OK. What goes through Penstock goes to Triton as well.
+        All of them OK, and at the first attempt. What goes through Penstock goes to Triton as well.
         """
         deadline = time.monotonic() + FLUSHED_SECONDS
         while (found := self._recorded()).total() < through_penstock and time.monotonic() < deadline:
             time.sleep(0.1)
         recorded, succeeded = dict(found), self._succeeded()
-        said = f"gRPC statuses by Penstock's records: {recorded}; Triton counts {succeeded} successes in all"
-        if recorded != {0: through_penstock} or succeeded != to_triton:
+        said = f"Penstock's records by gRPC status and attempts: {recorded}; Triton counts {succeeded} successes in all"
+        if recorded != {(0, 1): through_penstock} or succeeded != to_triton:
             raise NoLoad(f"{through_penstock} calls were sent to Penstock, {to_triton} in all. {said}")
         return f"Every answer has the bytes of an OK one. {said}."
 
@@ -101,10 +101,11 @@ class Servers:
         status = Path(f"/proc/{self.stack.pid('envoy')}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) >> 10  # it says kB
 
-    def _recorded(self) -> collections.Counter[int]:
-        """gRPC statuses in the records file."""
+    def _recorded(self) -> collections.Counter[tuple[int, int]]:
+        """gRPC statuses and attempts in the records file."""
         with (self.stack.places.data("envoy") / "records.log").open() as file:
-            return collections.Counter(parse(line.rstrip("\n")).grpc_status for line in file if line.strip())
+            records = (parse(line.rstrip("\n")) for line in file if line.strip())
+            return collections.Counter((record.grpc_status, record.attempts) for record in records)
 
     def _succeeded(self) -> int:
         """What Triton counts, over all versions."""
