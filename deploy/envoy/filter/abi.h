@@ -39,6 +39,8 @@ size_t envoy_dynamic_module_callback_http_get_headers_size(void *envoy, int wher
 bool envoy_dynamic_module_callback_http_get_headers(void *envoy, int where, header *all);
 // A value of NULL removes the header.
 bool envoy_dynamic_module_callback_http_set_header(void *envoy, int where, view name, view value);
+// Beside those there are; without looking for them, which costs as much again.
+bool envoy_dynamic_module_callback_http_add_header(void *envoy, int where, view name, view value);
 size_t envoy_dynamic_module_callback_http_get_body_size(void *envoy, int which);
 size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void *envoy, int which);
 // Whether what has just come is all that another filter kept back, under its other name.

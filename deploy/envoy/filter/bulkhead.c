@@ -66,16 +66,12 @@ static bool number_of(view *said, unsigned *number) {
   return true;
 }
 
-room *room_of(view model, view said) {
+bool read_room(view model, view said, room *made) {
   unsigned most, most_waiting, most_bytes = 0;
-  if (!number_of(&said, &most) || !number_of(&said, &most_waiting)) return NULL;
-  if (said.length > 0 && (!number_of(&said, &most_bytes) || said.length > 0)) return NULL;
-  room *made = malloc(sizeof *made);
-  if (made == NULL) return NULL;
+  if (!number_of(&said, &most) || !number_of(&said, &most_waiting)) return false;
+  if (said.length > 0 && (!number_of(&said, &most_bytes) || said.length > 0)) return false;
   *made = (room){bulkhead_of(model), most, most_waiting, most_bytes};
-  if (made->of != NULL) return made;
-  free(made);
-  return NULL;
+  return made->of != NULL;
 }
 
 static side *side_of(const place *own) { return &own->in.of->sides[own->of]; }

@@ -33,10 +33,9 @@ typedef struct place {
   void *whom;
 } place;
 
-// The room of a model, one and the same for each of its name; `said` is "most most_waiting" or
-// "most most_waiting most_bytes". NULL where it says something
-// else, or for want of memory. To be freed; the model's bulkhead stays, whoever is in it.
-room *room_of(view model, view said);
+// The room of a model, one and the same for each of its name; `said` is "most most_waiting" or "most most_waiting most_bytes".
+// False where it says something else, or for want of memory. The model's bulkhead stays, whoever is in it.
+bool read_room(view model, view said, room *made);
 
 // A place for a call that has none: INSIDE if there is room and nobody waits, else OUTSIDE.
 standing take_place(const room *into, class of, place *own);

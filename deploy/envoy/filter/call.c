@@ -16,6 +16,10 @@ void set_header(void *envoy, view name, view value) {
   envoy_dynamic_module_callback_http_set_header(envoy, REQUEST_HEADERS, name, value);
 }
 
+void add_header(void *envoy, view name, view value) {
+  envoy_dynamic_module_callback_http_add_header(envoy, REQUEST_HEADERS, name, value);
+}
+
 void remove_header(void *envoy, view name) {
   envoy_dynamic_module_callback_http_set_header(envoy, REQUEST_HEADERS, name, (view){NULL, 0});
 }
@@ -28,6 +32,10 @@ view answer_header_of(void *envoy, view name) {
 
 void set_answer_header(void *envoy, view name, view value) {
   envoy_dynamic_module_callback_http_set_header(envoy, ANSWER_HEADERS, name, value);
+}
+
+void add_answer_header(void *envoy, view name, view value) {
+  envoy_dynamic_module_callback_http_add_header(envoy, ANSWER_HEADERS, name, value);
 }
 
 static size_t slices_of(void *envoy, int which) {
@@ -64,8 +72,10 @@ static header made(const char *key, const char *value) {
   return (header){key, strlen(key), value, strlen(value)};
 }
 
-bool is_grpc(void *envoy) {
-  view grpc = TEXT("application/grpc"), type = header_of(envoy, TEXT("content-type"), NULL);
+bool is_grpc(void *envoy) { return is_grpc_type(header_of(envoy, TEXT("content-type"), NULL)); }
+
+bool is_grpc_type(view type) {
+  view grpc = TEXT("application/grpc");
   // of other types, also `application/grpc-web`, its own refusals are none that gRPC understands
   return type.length >= grpc.length && memcmp(type.ptr, grpc.ptr, grpc.length) == 0 &&
          (type.length == grpc.length || type.ptr[grpc.length] == '+');

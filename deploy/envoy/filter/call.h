@@ -19,9 +19,12 @@ enum {
 // The first value; one with ptr NULL where there is none. `count` gets how many there are; may be NULL.
 view header_of(void *envoy, view name, size_t *count);
 void set_header(void *envoy, view name, view value);
+// One that is not there: cheaper than to set it.
+void add_header(void *envoy, view name, view value);
 void remove_header(void *envoy, view name);
 view answer_header_of(void *envoy, view name);
 void set_answer_header(void *envoy, view name, view value);
+void add_answer_header(void *envoy, view name, view value);
 
 typedef struct {
   view *slices;
@@ -44,6 +47,7 @@ void refuse_with(void *envoy, int status, const char *reason, const char *messag
 
 // Whether the call is a gRPC one, as Envoy sees it.
 bool is_grpc(void *envoy);
+bool is_grpc_type(view type);
 
 // Answers a call with an HTTP status.
 void refuse_plainly(void *envoy, uint32_t http_status, view text, view details, const header *more, size_t count);

@@ -6,6 +6,7 @@
 #include "call.h"
 #include "identifier.h"
 #include "inference.h"
+#include "key.h"
 #include "pages.h"
 #include "quota.h"
 #include "token.h"
@@ -159,6 +160,24 @@ static bool is_recorded(const headers *all) {
   return path.length >= last.length && !memcmp(path.ptr + path.length - last.length, last.ptr, last.length);
 }
 
+// Whether its routing key is one that nobody needs to look at again, or there is none.
+static bool has_fit_key(const headers *all) {
+  char fault[FAULT_ROOM];
+  view key = {NULL, 0};
+  for (size_t n = 0; n < all->count; n++) {
+    if (!is(name_of(&all->of[n]), TEXT("x-penstock-routing-key"))) continue;
+    if (key.ptr != NULL) return false;
+    key = (view){(char *)all->of[n].value, all->of[n].value_length};
+    if (key.length == 0 || !is_key(key, fault)) return false;
+  }
+  return true;
+}
+
+static void know(visit *made, view path, view type) {
+  made->infers = is_inference(path, type);
+  made->grpc = is_grpc_type(type);
+}
+
 static void set_tag(void *envoy, view tag, visit *made) {
   char kept[LONGEST_TAG];
   size_t size = tag.length < LONGEST_TAG ? tag.length : LONGEST_TAG;
@@ -166,7 +185,7 @@ static void set_tag(void *envoy, view tag, visit *made) {
   if (size == 0) return;
   // a copy, since what it points to is gone once a header is set; without what separates the fields of a record
   for (size_t n = 0; n < size; n++) kept[n] = (unsigned char)tag.ptr[n] < ' ' || tag.ptr[n] == 0x7F ? '?' : tag.ptr[n];
-  set_header(envoy, TAG, (view){kept, size});
+  add_header(envoy, TAG, (view){kept, size});
 }
 
 static bool set_id(void *envoy) {
@@ -178,9 +197,9 @@ static bool set_id(void *envoy) {
 
 // Without roles a service takes a call for the local administrator's: where keys are asked for nobody is to have none.
 static void set_identity(void *envoy, const access *known, const caller *who) {
-  set_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? NOBODY : who->tenant);
-  set_header(envoy, TEXT("x-penstock-principal"), who == NULL ? NOBODY : who->principal);
-  if (asks_for_keys(known)) set_header(envoy, TEXT("x-penstock-roles"), who == NULL ? TEXT("none") : who->roles);
+  add_header(envoy, TEXT("x-penstock-tenant"), who == NULL ? NOBODY : who->tenant);
+  add_header(envoy, TEXT("x-penstock-principal"), who == NULL ? NOBODY : who->principal);
+  if (asks_for_keys(known)) add_header(envoy, TEXT("x-penstock-roles"), who == NULL ? TEXT("none") : who->roles);
 }
 
 static bool refuse_caller(void *envoy, const gate *of, view origin, int status, const char *reason, const char *message) {
@@ -212,7 +231,6 @@ static bool refuse_stranger(void *envoy, const gate *of, standing is_known, view
 }
 
 static bool admit(void *envoy, const gate *of, const caller *who, visit *made) {
-  if (who == NULL || !is_metered(envoy)) return true;
   if (!who->infers) {
     const char *which = "an inference needs one of the roles: admin, caller, engineer";
     return refuse_caller(envoy, of, made->origin, PERMISSION_DENIED, "ROLE_REQUIRED", which);
@@ -235,8 +253,12 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
                  !is_own_page(origin, value_of(&all, TEXT(":authority")));
   presented shown;
   standing is_known = identify(of->known, &all, &shown, &who);
+  // before a header is set, after which none of these is to be looked at
   bool open = is_open(&all), recorded = is_recorded(&all);
+  bool metered = is_metered(value_of(&all, TEXT(":path")), value_of(&all, TEXT(":method")));
+  bool fits = has_fit_key(&all);
   size_t bytes = bytes_of(&all);
+  know(made, value_of(&all, TEXT(":path")), value_of(&all, TEXT("content-type")));
   while (remove_internal(envoy, &all)) look(envoy, &all);
   set_tag(envoy, value_of(&all, REQUEST_ID), made);
   if (!set_id(envoy)) {
@@ -245,21 +267,25 @@ bool edge_on_headers(void *envoy, const gate *of, visit *made) {
   }
   set_identity(envoy, of->known, who);
   // only now: whatever is answered has a record, and no record is to have what a caller says of itself
-  if ((recorded && !check_key(envoy)) || !check_size(envoy, bytes)) return false;
+  if ((recorded && !fits && !check_key(envoy)) || !check_size(envoy, bytes)) return false;
   if (page && is_preflight(envoy, &all, made->origin)) return false;
   if (foreign) {  // a developer's browser would let any page in: no key keeps it out
     const char *how = "pages of this origin may not call: it is not among PENSTOCK_ALLOWED_ORIGINS";
     return refuse_caller(envoy, of, made->origin, PERMISSION_DENIED, "ORIGIN_NOT_ALLOWED", how);
   }
-  if (is_known == KNOWN || (is_known == NO_KEY && open)) return admit(envoy, of, who, made);
+  if (is_known == KNOWN || (is_known == NO_KEY && open)) {
+    return who == NULL || !metered || admit(envoy, of, who, made);
+  }
   return refuse_stranger(envoy, of, is_known, made->origin, shown.fault);
 }
 
-void edge_on_second_hop(void *envoy) {
+bool edge_on_second_hop(void *envoy, visit *made) {
   remove_header(envoy, SCOPE);
   remove_header(envoy, TEXT("x-penstock-door"));
   remove_header(envoy, TEXT("x-penstock-chain"));
   remove_header(envoy, TEXT("x-penstock-pin"));
+  know(made, header_of(envoy, TEXT(":path"), NULL), header_of(envoy, TEXT("content-type"), NULL));
+  return check_key(envoy);
 }
 
 // What Envoy has refused by itself, before any filter saw it, has a record too: nothing in it is to be the caller's word.
@@ -270,8 +296,6 @@ static void disown(void *envoy) {
   if (!set_id(envoy)) remove_header(envoy, REQUEST_ID);
   set_header(envoy, TEXT("x-penstock-tenant"), NOBODY);
   set_header(envoy, TEXT("x-penstock-principal"), NOBODY);
-  view told[] = {TEXT("x-penstock-model-version"), TEXT("x-penstock-variant"), TEXT("x-penstock-experiment")};
-  for (size_t n = 0; n < sizeof told / sizeof *told; n++) set_answer_header(envoy, told[n], (view){NULL, 0});
 }
 
 void edge_on_answer(void *envoy, const visit *made, bool always) {

@@ -13,6 +13,7 @@ typedef struct {
 
 // What the edge keeps of a call.
 typedef struct {
+  bool infers, grpc;     // whether it is an inference that we read, whether its content type is gRPC's
   bool seen;             // whether the edge has seen the call: what Envoy refuses by itself, it has not
   view origin;           // of the page that calls, where it may; else NULL
   bool tagged;           // whether the caller gave it an id of its own
@@ -25,7 +26,7 @@ typedef struct {
 bool edge_on_headers(void *envoy, const gate *of, visit *made);
 
 // On the second hop, where identity and id are trusted: only what chooses the way of a call is taken away.
-void edge_on_second_hop(void *envoy);
+bool edge_on_second_hop(void *envoy, visit *made);
 
 // Tells the caller the id that the records know the request by, and what is left of its limit. One who gave a tag has the
 // id on each answer; who did not finds it where he will look for it, on the answers that are errors. The limit is told as

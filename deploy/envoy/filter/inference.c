@@ -28,8 +28,8 @@ bool check_key(void *envoy) {
   return fits;
 }
 
-static bool check_content_type(void *envoy) {
-  if (is_grpc(envoy)) return true;
+static bool check_content_type(void *envoy, bool grpc) {
+  if (grpc) return true;
   view text = TEXT("this is a gRPC method: content-type must be application/grpc\n");
   refuse_plainly(envoy, 415, text, TEXT("not_grpc"), NULL, 0);
   return false;
@@ -59,11 +59,11 @@ static bool choose(void *envoy, const names *found) {
   }
   if (found->version.size > 0) {
     view pin = {(char *)found->version.text, found->version.size};
-    set_header(envoy, TEXT("x-penstock-pin"), found->version.fits ? pin : TEXT("?"));
+    add_header(envoy, TEXT("x-penstock-pin"), found->version.fits ? pin : TEXT("?"));
   }
   // the message may grow on its way, and HTTP/2 needs no length
   remove_header(envoy, TEXT("content-length"));
-  set_header(envoy, SCOPE, (view){(char *)found->model.text, found->model.size});
+  add_header(envoy, SCOPE, (view){(char *)found->model.text, found->model.size});
   envoy_dynamic_module_callback_http_clear_route_cache(envoy);
   return true;
 }
@@ -85,9 +85,8 @@ static bool is_grpc_web(view type) {
   return rest.length == 0 || is(rest, TEXT("+proto")) || is(rest, TEXT("-text")) || is(rest, TEXT("-text+proto"));
 }
 
-bool is_inference(void *envoy) {
-  return is(header_of(envoy, TEXT(":path"), NULL), TEXT("/inference.GRPCInferenceService/ModelInfer")) &&
-         !is_grpc_web(header_of(envoy, TEXT("content-type"), NULL));
+bool is_inference(view path, view type) {
+  return is(path, TEXT("/inference.GRPCInferenceService/ModelInfer")) && !is_grpc_web(type);
 }
 
 static bool read_call(void *envoy, bool mesh, int last) {
@@ -108,12 +107,14 @@ static bool read_call(void *envoy, bool mesh, int last) {
   return outcome == READ ? choose(envoy, &found) : hand_over(envoy, mesh);
 }
 
-int inference_on_headers(void *envoy, bool mesh, bool end) {
-  if (!check_content_type(envoy)) return STOP_HEADERS;
-  if (!end) {
-    envoy_dynamic_module_callback_http_set_buffer_limit(envoy, LARGEST_BODY);
-    return STOP_HEADERS;  // until the body is here
-  }
+int inference_awaited(void *envoy) {
+  envoy_dynamic_module_callback_http_set_buffer_limit(envoy, LARGEST_BODY);
+  return STOP_HEADERS;
+}
+
+int inference_on_headers(void *envoy, bool grpc, bool mesh, bool end) {
+  if (!check_content_type(envoy, grpc)) return STOP_HEADERS;
+  if (!end) return inference_awaited(envoy);
   return hand_over(envoy, mesh) ? CONTINUE_HEADERS : STOP_HEADERS;
 }
 

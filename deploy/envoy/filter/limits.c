@@ -68,9 +68,7 @@ static standing line_up(void *envoy, size_t bytes, turn *call) {
   return wait_for_place(&call->own);
 }
 
-standing limits_on_call(void *envoy, size_t refusals, bool copies, size_t bytes, turn *call) {
-  const room *into = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
-  if (into == NULL) return INSIDE;
+standing limits_on_call(void *envoy, const room *into, size_t refusals, bool copies, size_t bytes, turn *call) {
   if (!check_size(envoy, into, bytes)) return OUTSIDE;
   standing now = take_place(into, class_of(envoy, copies), &call->own);
   if (now == OUTSIDE && !copies && into->most_waiting > 0) now = line_up(envoy, bytes, call);

@@ -14,6 +14,6 @@ typedef struct {
 // Once all of the call is here, `bytes` of body, and its route is chosen. INSIDE where it may go on; WAITING, and Envoy is to
 // stop until limits_on_turn; OUTSIDE where it has been refused. `refusals` is Envoy's number for what counts those, by model
 // and class.
-standing limits_on_call(void *envoy, size_t refusals, bool copies, size_t bytes, turn *call);
+standing limits_on_call(void *envoy, const room *into, size_t refusals, bool copies, size_t bytes, turn *call);
 void limits_on_turn(void *envoy);
 void limits_on_end(turn *call);

@@ -85,65 +85,91 @@ void envoy_dynamic_module_on_http_filter_destroy(void *self) {
   free(call);
 }
 
-// Of a route: the model's name and its limits. NULL, so that Envoy refuses the routes, if they
-// are none. It may be destroyed on any thread.
+// Of a route: the model's name and the way of its calls. NULL, so that Envoy refuses the routes, if it is none. It may be destroyed on any thread.
 const void *envoy_dynamic_module_on_http_filter_per_route_config_new(view name, view config) {
-  return room_of(name, config);
+  return way_of(name, config);
 }
 void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *config) { free((void *)config); }
 
 // Whether the call may go on to what is for inferences alone; if not, `status` is what Envoy is to do.
 static bool enter(void *envoy, stream *call, int *status) {
-  if (call->in->of == SECOND_HOP) {
-    edge_on_second_hop(envoy);
-    if (!check_key(envoy)) {
-      *status = STOP_HEADERS;
-      return false;
-    }
-  } else if (!edge_on_headers(envoy, &call->in->at, &call->made)) {
+  bool second = call->in->of == SECOND_HOP;
+  if (second ? !edge_on_second_hop(envoy, &call->made) : !edge_on_headers(envoy, &call->in->at, &call->made)) {
     *status = STOP_HEADERS;
     return false;
   }
-  call->ours = is_inference(envoy);
+  call->ours = call->made.infers;
   if (call->ours) return true;
   inference_is_none(envoy);
   *status = CONTINUE_HEADERS;
   return false;
 }
 
+// A copy is one from the start, and never waits: it has its place, or none, before its message is here.
+static int copy_on_headers(void *envoy, stream *call, bool end) {
+  const way *by = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
+  if (by == NULL) return CONTINUE_HEADERS;
+  call->ours = true;
+  if (limits_on_call(envoy, &by->in, call->in->refusals, true, 0, &call->turn) != INSIDE) return STOP_HEADERS;
+  return end ? CONTINUE_HEADERS : inference_awaited(envoy);
+}
+
+// All of the call is here and its route is chosen. Where there is none for inferences, a door of a service is to refuse it.
+static standing set_out(void *envoy, stream *call, int last) {
+  const way *by = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
+  if (by == NULL) return INSIDE;
+  standing now = INSIDE;
+  if (call->in->of != COPIES) {
+    now = limits_on_call(envoy, &by->in, call->in->refusals, false, body_size(envoy, last), &call->turn);
+  }
+  return now == OUTSIDE || version_on_call(envoy, by, last) ? now : OUTSIDE;
+}
+
+static void answer(void *envoy, const stream *call) {
+  if (call->in->of == VERSION) {
+    attempt_on_answer(envoy);
+    return;
+  }
+  const way *by = envoy_dynamic_module_callback_get_most_specific_route_config(envoy);
+  if (by != NULL) version_on_answer(envoy, by);
+}
+
 int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, void *self, bool end) {
   stream *call = self;
   int status;
-  if (call->in->of == VERSION) return version_on_headers(envoy, &call->ours, end);
-  if (call->in->of == COPIES) {
-    return limits_on_call(envoy, call->in->refusals, true, 0, &call->turn) == INSIDE ? CONTINUE_HEADERS : STOP_HEADERS;
-  }
-  return enter(envoy, call, &status) ? inference_on_headers(envoy, call->in->of == SECOND_HOP, end) : status;
+  if (call->in->of == VERSION) return attempt_on_headers(envoy, &call->ours, end);
+  if (call->in->of == COPIES) return copy_on_headers(envoy, call, end);
+  if (!enter(envoy, call, &status)) return status;
+  return inference_on_headers(envoy, call->made.grpc, call->in->of == SECOND_HOP, end);
 }
 int envoy_dynamic_module_on_http_filter_request_body(void *envoy, void *self, bool end) {
   stream *call = self;
   if (!call->ours) return CONTINUE_BODY;
-  if (call->in->of == VERSION) return version_on_body(envoy, end);
-  int status = inference_on_body(envoy, call->in->of == SECOND_HOP, end);
-  if (status != CONTINUE_BODY) return status;
+  if (call->in->of == VERSION) return attempt_on_body(envoy, end);
+  if (call->in->of != COPIES) {
+    int status = inference_on_body(envoy, call->in->of == SECOND_HOP, end);
+    if (status != CONTINUE_BODY) return status;
+  } else if (!end) {
+    return STOP_AND_BUFFER;
+  }
   static const int then[] = {[INSIDE] = CONTINUE_BODY, [WAITING] = STOP_AND_BUFFER, [OUTSIDE] = STOP_AND_DROP};
-  return then[limits_on_call(envoy, call->in->refusals, false, body_size(envoy, RECEIVED_BODY), &call->turn)];
+  return then[set_out(envoy, call, RECEIVED_BODY)];
 }
 int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, void *self) {
   stream *call = self;
   if (!call->ours) return CONTINUE_HEADERS;
-  if (call->in->of == VERSION) return version_on_trailers(envoy);
-  int status = inference_on_trailers(envoy, call->in->of == SECOND_HOP);
-  if (status != CONTINUE_HEADERS) return status;
-  size_t bytes = body_size(envoy, BUFFERED_BODY);
-  bool inside = limits_on_call(envoy, call->in->refusals, false, bytes, &call->turn) == INSIDE;
-  return inside ? CONTINUE_HEADERS : STOP_HEADERS;
+  if (call->in->of == VERSION) return attempt_on_trailers(envoy);
+  if (call->in->of != COPIES) {
+    int status = inference_on_trailers(envoy, call->in->of == SECOND_HOP);
+    if (status != CONTINUE_HEADERS) return status;
+  }
+  return set_out(envoy, call, BUFFERED_BODY) == INSIDE ? CONTINUE_HEADERS : STOP_HEADERS;
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, void *self, bool end) {
   (void)end;
   const stream *call = self;
-  if (call->in->of == VERSION && call->ours) version_on_answer(envoy);
+  if (call->ours) answer(envoy, call);
   if (call->in->of == INGRESS) edge_on_answer(envoy, &call->made, !call->ours);
   return CONTINUE_HEADERS;
 }

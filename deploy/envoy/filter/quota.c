@@ -27,11 +27,10 @@ static bool begins(view text, view prefix) {
 }
 
 // Of REST whatever is posted, but the one method that reads: a path can be written in more ways than we would think of.
-bool is_metered(void *envoy) {
-  view path = header_of(envoy, TEXT(":path"), NULL);
+bool is_metered(view path, view method) {
   if (ends(path, TEXT("Infer")) || begins(path, TEXT("/penstock.model_serving.v1.PredictionService/"))) return true;
   if (!begins(path, TEXT("/v1")) && !begins(path, TEXT("/v2"))) return false;
-  view method = header_of(envoy, TEXT(":method"), NULL), index = TEXT("/v2/repository/index");
+  view index = TEXT("/v2/repository/index");
   return begins(method, TEXT("POST")) && !(path.length == index.length && begins(path, index));
 }
 

@@ -6,7 +6,7 @@
 #include "buckets.h"
 
 // Whether the call is one for an inference, in whatever form it comes.
-bool is_metered(void *envoy);
+bool is_metered(view path, view method);
 
 // Takes a token of each limit, and tells which of them is nearest to its end. False where one has none left: then none is
 // taken of any, and the call has been answered, to a page of `origin` where that is not NULL. `counter` is Envoy's number

@@ -13,12 +13,22 @@ import yaml
 from google.protobuf.json_format import MessageToJson
 
 from services.routing.domain.snapshot import Snapshot
+from services.routing.xds.access import FILTER
 from services.routing.xds.messages import Cluster, ClusterLoadAssignment, RouteConfiguration, ScopedRouteConfiguration
 from services.routing.xds.resources import CDS, EDS, RDS, SRDS
 
 LISTEN = {"socket_address": {"address": "127.0.0.1", "port_value": 10000}}
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+ON_REQUEST, ON_ANSWER = "request_headers_to_add", "response_headers_to_add"
+HEADERS = {
+    "chain": (ON_REQUEST, "x-penstock-chain", "OVERWRITE_IF_EXISTS_OR_ADD"),
+    "version": (ON_ANSWER, "x-penstock-model-version", "ADD_IF_ABSENT"),
+    "degraded": (ON_ANSWER, "x-penstock-degraded", "ADD_IF_ABSENT"),
+    "variant": (ON_ANSWER, "x-penstock-variant", "OVERWRITE_IF_EXISTS_OR_ADD"),
+    "experiment": (ON_ANSWER, "x-penstock-experiment", "OVERWRITE_IF_EXISTS_OR_ADD"),
+}
+"""That our filter sets, by the word that tells it so."""
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]+")
 
 
@@ -54,7 +64,7 @@ def _listener(snapshot: Snapshot) -> dict[str, Any]:
     tables = _decoded(snapshot, RDS, RouteConfiguration)
     for table in tables.values():
         for host in table["virtual_hosts"]:
-            host.pop("typed_per_filter_config", None)  # an Envoy without our library would refuse it
+            host["routes"] = [_route(route) for route in host["routes"]]
     scopes = [
         # its doors lead to clusters of the bootstrap, which are not here
         {
@@ -79,6 +89,27 @@ def _listener(snapshot: Snapshot) -> dict[str, Any]:
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {"name": "policy", "address": LISTEN, "filter_chains": [{"filters": filters}]}
+
+
+def _route(route: dict[str, Any]) -> dict[str, Any]:
+    action = route.get("route", {})
+    if "weighted_clusters" in action:
+        weighted = action["weighted_clusters"]
+        action["weighted_clusters"] = {**weighted, "clusters": [_without_filter(each) for each in weighted["clusters"]]}
+    return _without_filter(route)
+
+
+def _without_filter(part: dict[str, Any]) -> dict[str, Any]:
+    """An Envoy without our library would refuse what is for it: in its place are the headers that the filter sets."""
+    ours = part.get("typed_per_filter_config", {}).get(FILTER)
+    if ours is None:
+        return part
+    said = dict(line.split(" ", 1) for line in ours["filter_config"]["value"].splitlines())
+    made = {key: value for key, value in part.items() if key != "typed_per_filter_config"}
+    for word, (where, name, action) in HEADERS.items():
+        if word in said:
+            made.setdefault(where, []).append({"header": {"key": name, "value": said[word]}, "append_action": action})
+    return made
 
 
 def _decoded(snapshot: Snapshot, url: str, message: Any) -> dict[str, dict[str, Any]]:

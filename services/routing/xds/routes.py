@@ -3,16 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.protobuf.wrappers_pb2 import StringValue
 
-from services.routing.domain.compiled import Chain, Copies, ModelPolicy, Slice
+from services.routing.domain.compiled import Chain, Copies, ModelPolicy
 from services.routing.domain.policy import LoadBalancing
-from services.routing.xds.access import MODULE
 from services.routing.xds.clusters import UNSERVED
 from services.routing.xds.messages import (
-    FilterPerRoute,
     PreviousHosts,
     RouteConfiguration,
     ScopedRouteConfiguration,
@@ -20,8 +16,9 @@ from services.routing.xds.messages import (
     seconds,
 )
 from services.routing.xds.refusals import LARGEST_BODY, MODEL_INFER, header, refuse
+from services.routing.xds.ways import Ways
 
-SET, ADD_IF_ABSENT = 2, 1
+SET = 2
 RESOURCE_EXHAUSTED, NOT_FOUND = 8, 5
 # A message of a stream comes from the slow door as a ModelInfer, so that it is read as one, and leaves as what it is.
 METHOD = "/inference.GRPCInferenceService/Model%REQ(x-penstock-stream)%Infer"
@@ -47,7 +44,6 @@ def scope(name: str, model: str) -> Message:
 
 def table(name: str, model: ModelPolicy, filters: Sequence[str]) -> Message:
     """`filters`: the names that our filter has in the listeners."""
-    bulkhead = _bulkhead(model)
     host = {
         "name": "models",
         "domains": ["*"],
@@ -55,49 +51,41 @@ def table(name: str, model: ModelPolicy, filters: Sequence[str]) -> Message:
         "include_attempt_count_in_response": True,
         "request_body_buffer_limit": {"value": LARGEST_BODY},
         "retry_policy": _retries(model),
-        "typed_per_filter_config": dict.fromkeys(filters, bulkhead),
-        "routes": list(_routes(model)),
+        "routes": list(_routes(model, Ways(model, filters))),
     }
     return RouteConfiguration(name=name, virtual_hosts=[host])
 
 
-def _bulkhead(model: ModelPolicy) -> AnyMessage:
-    limits = model.limits
-    said = f"{limits.max_calls} {limits.max_waiting} {limits.max_message_bytes or ''}".rstrip()
-    room = packed(StringValue(value=said))
-    return packed(FilterPerRoute(dynamic_module_config=MODULE, per_route_config_name=model.model, filter_config=room))
-
-
-def _routes(model: ModelPolicy) -> Iterator[dict[str, Any]]:
+def _routes(model: ModelPolicy, ways: Ways) -> Iterator[dict[str, Any]]:
     for tenant in model.exhausted_tenants:
         spent = [{"name": "x-penstock-tenant", "string_match": {"exact": tenant}}]
         message = f"the budget for {model.model} of tenant %REQ(x-penstock-tenant)% is spent"
         yield refuse("exhausted", _match(spent), 429, RESOURCE_EXHAUSTED, message)
-    yield _split(model)
+    yield _split(model, ways)
     for chain in model.pinned:
         named = [{"name": "x-penstock-pin", "string_match": {"exact": chain.wanted.version}}]
-        yield {"name": "pinned", "match": _match(named), **_answer(model, chain), "route": _action(model, chain)}
+        yield {"name": "pinned", "match": _match(named), **ways.of_chain(chain), "route": _action(model, chain)}
     if model.copies is not None and model.copies.servers:
-        yield _copied(model, model.copies)
+        yield _copied(model, model.copies, ways)
     message = f"model {model.model} has no version %REQ(x-penstock-pin)% deployed"
     yield refuse("unknown-version", _match([]), 404, NOT_FOUND, message)
 
 
-def _split(model: ModelPolicy) -> dict[str, Any]:
+def _split(model: ModelPolicy, ways: Ways) -> dict[str, Any]:
     unpinned = _match([{"name": "x-penstock-pin", "present_match": True, "invert_match": True}])
     if len(model.slices) == 1:
         owner = model.slices[0]
         return {
             "name": "split",
             "match": unpinned,
-            **_answer(model, owner.chain, owner),
+            **ways.of_chain(owner.chain, owner),
             "route": {**_action(model, owner.chain), **_mirror(model)},
         }
     weighted = [
         {
             "name": _cluster(owner.chain),
             "weight": {"value": owner.end - owner.start},
-            **_answer(model, owner.chain, owner),
+            **ways.of_chain(owner.chain, owner),
         }
         for owner in model.slices
     ]
@@ -116,7 +104,7 @@ def _mirror(model: ModelPolicy) -> dict[str, Any]:
     if copies is None or not copies.servers:
         return {}
     share = {"default_value": {"numerator": copies.basis_points, "denominator": TEN_THOUSAND}}
-    # without its chain no version is written into a copy on its way to the listener
+    # with its chain the version of another attempt would be written into a copy on its way to the listener
     changed = [{"append": header("x-penstock-pin", _copy_pin(copies), SET)}, {"remove": "x-penstock-chain"}]
     policy = {"cluster": MIRROR, "runtime_fraction": share, "request_headers_mutations": changed}
     return {"request_mirror_policies": [policy]}
@@ -126,18 +114,16 @@ def _copy_pin(copies: Copies) -> str:
     return f"{MIRROR}:{copies.target.version}"  # no version has a colon
 
 
-def _copied(model: ModelPolicy, copies: Copies) -> dict[str, Any]:
+def _copied(model: ModelPolicy, copies: Copies, ways: Ways) -> dict[str, Any]:
     """Once, on one server, without a limit of one attempt: a copy that takes long is no sign that a server is gone."""
     named = [{"name": "x-penstock-pin", "string_match": {"exact": _copy_pin(copies)}}]
     # a stream's message has its own method by now
     match = {"safe_regex": {"regex": METHOD_OF_COPIES}, "headers": named}
     limits = {key: limit for key, limit in _limits(model).items() if key != "path_rewrite"}
-    version = copies.target.version
     return {
         "name": MIRROR,
         "match": match,
-        "request_headers_to_add": [header("x-penstock-chain", version, SET)],
-        "response_headers_to_add": [header("x-penstock-model-version", version, ADD_IF_ABSENT)],
+        **ways.of_copies(copies.target.version),
         "route": {**limits, "cluster": copies.servers, "retry_policy": {"num_retries": {"value": 0}}},
     }
 
@@ -161,24 +147,6 @@ def _limits(model: ModelPolicy) -> dict[str, Any]:
     if model.timeout > 0:
         longest["max_stream_duration"] = seconds(model.timeout)
     return {"timeout": seconds(0), "max_stream_duration": longest, "path_rewrite": METHOD}
-
-
-def _answer(model: ModelPolicy, chain: Chain, owner: Slice | None = None) -> dict[str, Any]:
-    """The chain on the way to the server, who answered on the way back."""
-    if not chain.attempts:
-        return {}
-    first = chain.attempts[0].target
-    said = [header("x-penstock-model-version", first.version, ADD_IF_ABSENT)]
-    if first != chain.wanted:
-        said.append(header("x-penstock-degraded", "fallback-model", ADD_IF_ABSENT))
-    if owner is not None and owner.experiment and not owner.lent:
-        said.append(header("x-penstock-variant", owner.variant, SET))
-        said.append(header("x-penstock-experiment", owner.experiment, SET))
-    versions = ",".join(
-        a.target.version if a.target.model == model.model else f"{a.target.model}/{a.target.version}"
-        for a in chain.attempts
-    )
-    return {"request_headers_to_add": [header("x-penstock-chain", versions, SET)], "response_headers_to_add": said}
 
 
 def _salted(salt: str) -> Mapping[str, Any]:

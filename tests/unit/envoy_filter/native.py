@@ -12,7 +12,7 @@ from typing import Self
 
 from deploy.envoy.filter import build
 
-_PARTS = ("message", "chain", "key", "identifier", "bulkhead", "sha256", "access", "token", "buckets", "details")
+_PARTS = ("message", "chain", "way", "key", "identifier", "bulkhead", "sha256", "access", "token", "buckets", "details")
 PURE = ("abi.h", *(f"{part}.{kind}" for part in _PARTS for kind in "hc"))
 FAULTS = "undefined,local-bounds"
 CHECKS = (f"-fsanitize={FAULTS}", f"-fsanitize-trap={FAULTS}", "-ftrivial-auto-var-init=pattern")
@@ -28,6 +28,7 @@ _DETAILS_ROOM = 1024
 _NO_ACCESS = 0
 
 libc = ctypes.CDLL(None, use_errno=True)
+libc.free.argtypes = (ctypes.c_void_p,)
 libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
@@ -53,6 +54,33 @@ class Names(ctypes.Structure):
 
 class _Target(ctypes.Structure):
     _fields_ = (("version", View), ("size", ctypes.c_size_t), ("fields", ctypes.c_ubyte * _LONGEST_FIELDS))
+
+
+class Room(ctypes.Structure):
+    _fields_ = (
+        ("of", ctypes.c_void_p),
+        ("most", ctypes.c_uint),
+        ("most_waiting", ctypes.c_uint),
+        ("most_bytes", ctypes.c_uint),
+    )
+
+
+class _Way(ctypes.Structure):
+    _fields_ = (
+        ("room", Room),
+        ("chain", View),
+        ("first", _Target),
+        *((name, View) for name in ("version", "variant", "experiment", "degraded")),
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """Limits, what the first attempt's message is given, and texts by their words."""
+
+    room: tuple[int, int, int]
+    first: bytes
+    said: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -206,6 +234,7 @@ class Filters:
             ("read_names", ctypes.c_int, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.POINTER(Names))),
             ("lengthen_frame", ctypes.c_bool, (ctypes.POINTER(View), ctypes.c_size_t, ctypes.c_size_t)),
             ("target_of", ctypes.c_bool, (View, ctypes.c_ulong, ctypes.POINTER(_Target))),
+            ("way_of", ctypes.POINTER(_Way), (View, View)),
             ("is_key", ctypes.c_bool, (View, ctypes.POINTER(ctypes.c_char))),
             ("id_text", None, (ctypes.c_char_p, ctypes.POINTER(ctypes.c_char))),
             ("new_id", ctypes.c_bool, (ctypes.POINTER(ctypes.c_char),)),
@@ -250,6 +279,22 @@ class Filters:
             return None
         version = ctypes.string_at(found.version.ptr, found.version.length)
         return Target(version, bytes(found.fields[: found.size]))
+
+    def way_of(self, model: bytes, said: bytes) -> Way | None:
+        texts = [Guarded(text) for text in (model, said)]
+        found = self._library.way_of(*(text.view for text in texts))
+        if not found:
+            return None
+        way, words = found.contents, ("chain", "version", "variant", "experiment", "degraded")
+        views = {word: getattr(way, word) for word in words}
+        texts_of = {word: ctypes.string_at(view.ptr, view.length) for word, view in views.items() if view.ptr}
+        made = Way(
+            (way.room.most, way.room.most_waiting, way.room.most_bytes),
+            bytes(way.first.fields[: way.first.size]),
+            texts_of,
+        )
+        libc.free(found)
+        return made
 
     def fault_of(self, key: bytes) -> str:
         """Empty where the key is fit."""

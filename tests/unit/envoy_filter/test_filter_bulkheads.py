@@ -19,20 +19,11 @@ CALL_IN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 models = itertools.count()
 
 
-class Room(ctypes.Structure):
-    _fields_ = (
-        ("of", ctypes.c_void_p),
-        ("most", ctypes.c_uint),
-        ("most_waiting", ctypes.c_uint),
-        ("most_bytes", ctypes.c_uint),
-    )
-
-
 class Place(ctypes.Structure):
     _fields_ = (
         ("now", ctypes.c_int),
         ("class_", ctypes.c_int),
-        ("room", Room),
+        ("room", native.Room),
         ("bytes", ctypes.c_size_t),
         ("too_large", ctypes.c_bool),
         ("before", ctypes.c_void_p),
@@ -47,12 +38,14 @@ class Bulkhead:
 
     def __init__(self, filters: native.Filters, model: bytes, said: bytes) -> None:
         self._library = filters._library
-        self._library.room_of.restype = ctypes.POINTER(Room)
-        self._library.room_of.argtypes = (native.View, native.View)
+        self._library.read_room.restype = ctypes.c_bool
+        self._library.read_room.argtypes = (native.View, native.View, ctypes.POINTER(native.Room))
         self.called_in: list[int] = []
         self._call_in = CALL_IN(lambda number: self.called_in.append(number or 0))
         self._texts = [native.Guarded(text) for text in (model, said)]
-        self.room = self._library.room_of(*(text.view for text in self._texts))
+        room = native.Room()
+        found = self._library.read_room(*(text.view for text in self._texts), room)
+        self.room = ctypes.pointer(room) if found else None
 
     def come(self, number: int, of: int = ORDINARY, size: int = 0) -> Place:
         place = Place()
