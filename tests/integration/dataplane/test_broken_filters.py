@@ -20,7 +20,7 @@ from tests.integration.dataplane.plane import OPTIONS, DataPlane
 UNREAD, UNWRITTEN = "the request could not be read", "the version could not be written into the message"
 FAULTS = {
     "no scope": (UNREAD, "inference.c", "x-penstock-scope", "x-penstock-skope"),
-    "no version": (UNWRITTEN, "version.c", "bool written = open_body", "bool written = false && open_body"),
+    "no version": (UNWRITTEN, "version.c", "all) && lengthen", "all) && false && lengthen"),
     "no attempt": (UNWRITTEN, "version.c", "return number;", "return 0;"),
 }
 """What a caller is told; a file of the filters, something in it, and what to break it with."""
