@@ -86,7 +86,9 @@ class ServerLoop:
                 except PenstockError as error:
                     log.warning("server %s: %s", self.server.name, error)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), EVERY_SECONDS)
+                    # not wait_for: in Python 3.11 it forgets that it was cancelled when it is woken at the same moment
+                    async with asyncio.timeout(EVERY_SECONDS):
+                        await self._wake.wait()
         finally:
             listening.cancel()
             await self._abandon()

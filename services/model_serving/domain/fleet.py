@@ -74,7 +74,8 @@ class Fleet:
     async def _pause(self, seconds: float) -> None:
         """Until then, or until woken: also when the store can be reached again."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         self._wake.clear()
 
     async def _follow(self, servers: Sequence[Server]) -> None:

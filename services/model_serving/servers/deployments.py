@@ -83,7 +83,8 @@ class Announcer:
     async def run(self, settled: asyncio.Event) -> None:
         """For ever, once what is stored may be trusted."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(settled.wait(), LONGEST_SETTLING_SECONDS)
+            async with asyncio.timeout(LONGEST_SETTLING_SECONDS):
+                await settled.wait()
         while True:
             self._changed.clear()
             try:
@@ -96,7 +97,8 @@ class Announcer:
                 self.publisher.publish(map(messages.deployment, deployed.deployments))
             await asyncio.sleep(COALESCE_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS)
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._changed.wait()
 
 
 def _gauge(deployed: Deployed) -> None:
