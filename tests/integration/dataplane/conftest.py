@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 
 import grpc
 import pytest
 
-from deploy.local.places import Places
-from deploy.local.ports import Ports
-from deploy.local.stack import Stack
 from tests.integration.dataplane import models
-from tests.integration.dataplane.plane import DataPlane
+from tests.integration.dataplane.plane import DataPlane, running
 from tests.integration.dataplane.services import Service, listening
 
 
 @pytest.fixture(scope="session")
 def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[DataPlane]:
-    home = tmp_path_factory.mktemp("the data plane")
-    stack = Stack(Places.of(home), Ports.free(), ("triton-a", "triton-b", "envoy"), durable=False)
-    plane = DataPlane(stack)
-    plane.start()
-    try:
-        stack.start(parent=os.getpid())
-        models.load_everywhere(stack)
+    with running(tmp_path_factory.mktemp("the data plane")) as plane:
         yield plane
-    finally:
-        stack.stop()
-        stack.remove()
-        plane.stop()
 
 
 @pytest.fixture

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copyreg
 import multiprocessing
+import os
 import threading
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from multiprocessing.managers import BaseManager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import grpc
+import pytest
 
 from deploy.envoy.record import Record, parse
+from deploy.local.places import Places
+from deploy.local.ports import Ports
 from deploy.local.stack import Stack
 from libs.clock import SystemClock
 from services.routing.domain.policy import Deployment, Inputs, Route, Server
 from services.routing.domain.snapshot import Snapshot
 from services.routing.xds.ads import Ads
 from services.routing.xds.resources import compile_snapshot
+from tests.integration.dataplane import models
 from tests.polling import eventually
 
 OPTIONS = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
@@ -157,3 +164,22 @@ class DataPlane:
             "routes": (Route("m", "1"),),
         }
         return Inputs(**{**given, **changes})
+
+
+@contextlib.contextmanager
+def running(home: Path, *more: str, **environment: str) -> Generator[DataPlane]:
+    """Two Tritons that have the models, Envoy, and more parts of the stack, started in this environment."""
+    stack = Stack(Places.of(home), Ports.free(), ("triton-a", "triton-b", "envoy", *more), durable=False)
+    plane = DataPlane(stack)
+    plane.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            stack.start(parent=os.getpid())
+        models.load_everywhere(stack)
+        yield plane
+    finally:
+        stack.stop()
+        stack.remove()
+        plane.stop()

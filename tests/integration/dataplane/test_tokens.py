@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -15,13 +14,10 @@ import pytest
 from jwt.utils import base64url_encode
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from deploy.local.places import Places
-from deploy.local.ports import Ports
-from deploy.local.stack import Stack
 from services.routing.domain.policy import Issuer, RateLimit, Scope
 from services.routing.xds.resources import ECDS, compile_snapshot
 from tests.integration.dataplane import models
-from tests.integration.dataplane.plane import DataPlane
+from tests.integration.dataplane.plane import DataPlane, running
 from tests.integration.dataplane.services import SERVICES, Service, ask, listening
 from tests.integration.dataplane.test_edge import CALLER, KEYS, counted, key, over_http, reason_of
 from tests.polling import eventually
@@ -53,21 +49,9 @@ def token(**claims) -> str:
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[DataPlane]:
     """As the session's, with an Envoy that looks at tokens."""
-    stack = Stack(
-        Places.of(tmp_path_factory.mktemp("tokens")), Ports.free(), ("triton-a", "triton-b", "envoy"), durable=False
-    )
-    plane = DataPlane(stack)
-    plane.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PENSTOCK_JWT_PROVIDERS", "what is in it comes from the tests' policies")
-            stack.start(parent=os.getpid())
-        models.load_everywhere(stack)
+    named = "what is in it comes from the tests' policies"
+    with running(tmp_path_factory.mktemp("tokens"), PENSTOCK_JWT_PROVIDERS=named) as plane:
         yield plane
-    finally:
-        stack.stop()
-        stack.remove()
-        plane.stop()
 
 
 @pytest.fixture
